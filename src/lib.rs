@@ -1,0 +1,10 @@
+//! Adit: an AI gateway. Any OpenAI client, unchanged, talks to AWS Bedrock.
+//!
+//! ```text
+//! listener → authenticate → limit → decode(client dialect) → route → encode(upstream dialect) → sign → upstream
+//!                                    ↓ facts: model, stream?                                        ↓
+//! account/audit ← frame(client) ← encode(client dialect) ← decode(upstream dialect) ← deframe ← response bytes
+//! ```
+//!
+//! Three axes never mix: **framing** (one JSON body, SSE, AWS event stream), **dialect** (the JSON shape) and **provider** (endpoint, operation,
+//! credentials). A folder imports only from folders above it in this list; `tests/layering.rs` holds the house to that.

@@ -1,0 +1,3 @@
+//! The `adit` binary.
+
+fn main() {}
