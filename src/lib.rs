@@ -8,3 +8,5 @@
 //!
 //! Three axes never mix: **framing** (one JSON body, SSE, AWS event stream), **dialect** (the JSON shape) and **provider** (endpoint, operation,
 //! credentials). A folder imports only from folders above it in this list; `tests/layering.rs` holds the house to that.
+
+pub mod wire;
