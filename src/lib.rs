@@ -10,3 +10,5 @@
 //! credentials). A folder imports only from folders above it in this list; `tests/layering.rs` holds the house to that.
 
 pub mod wire;
+
+pub mod chat;

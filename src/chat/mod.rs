@@ -1,0 +1,20 @@
+//! The canonical form: what a chat request, its answer and its stream mean, whatever API they were written for.
+//!
+//! Every client dialect decodes into it and every upstream dialect encodes from it, so a target's rules live once. It is a borrowed view that lives inside
+//! one call: texts are slices of the body they came from ([`Text`]), values that nobody reads are raw JSON ([`Raw`]). Unset stays unset; what has no typed
+//! place travels in [`Request::extras`].
+//!
+//! [`Text`]: crate::wire::json::Text
+//! [`Raw`]: crate::wire::json::Raw
+
+mod error;
+mod event;
+mod request;
+mod response;
+
+pub use error::{ApiError, ErrorKind};
+pub use event::{End, Event, EventDecoder, EventEncoder};
+pub use request::{
+    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, Source, Tool, ToolChoice, ToolResult, ToolUse,
+};
+pub use response::{Citation, Envelope, Response, StopReason, Usage};
