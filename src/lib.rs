@@ -12,3 +12,5 @@
 pub mod wire;
 
 pub mod chat;
+
+pub mod dialect;

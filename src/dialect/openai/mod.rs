@@ -1,0 +1,20 @@
+//! OpenAI Chat Completions, the client's side: requests are read, answers, streams, errors and the model list are written. Not a client of OpenAI.
+//!
+//! Vendor pages: <https://platform.openai.com/docs/api-reference/chat>, <https://github.com/openai/openai-openapi> (version 2.3.0).
+//!
+//! Thoughts of a model have no place in that API. They travel in members that are common among gateways, and come back in the same ones: see [`response`].
+
+pub mod error;
+pub mod models;
+pub mod request;
+pub mod response;
+pub mod stream;
+
+/// What the answer must look like, as far as the request decides it.
+#[derive(Clone, Debug, Default)]
+pub struct Style {
+    /// `stream_options.include_usage`: the stream ends with a chunk that holds the token counts.
+    pub include_usage: bool,
+    /// The request came with `functions`: the answer uses `function_call`, of which there is one at most.
+    pub legacy_functions: bool,
+}
