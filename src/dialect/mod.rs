@@ -2,6 +2,7 @@
 //!
 //! A new API is one folder here and one line in [`Dialect`] or in the path table below; a folder never imports another one.
 
+pub mod converse;
 pub mod openai;
 
 use crate::chat::ApiError;

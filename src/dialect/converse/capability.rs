@@ -1,0 +1,390 @@
+//! What each model family takes: the one place that knows models apart.
+//!
+//! A row is found by the model id, without the region prefix of an inference profile and without the ARN around it. Families change faster than this table:
+//! every field can be overridden in the model map, and an id that no row knows gets what any chat model on Bedrock takes.
+//!
+//! Sources: the service model's remarks on members, the AWS pages "Supported models and model features", "Prompt caching", "Get validated JSON results from
+//! models" and "Inference parameters", Anthropic's migration notes, and what other gateways learned from refusals.
+
+use serde::Deserialize;
+
+/// What a model family takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Tool use at all. Without it, tools are left out and tool turns of the history become text.
+    pub tools: bool,
+    /// Which `toolChoice` beside `auto` it takes.
+    pub forced_choice: ForcedChoice,
+    /// `strict` on a tool.
+    pub strict_tools: bool,
+    /// Where instructions go.
+    pub system: SystemPrompt,
+    /// Where instructions go that stand in the middle of a conversation.
+    pub late_system: LateSystem,
+    /// Cache points, and how long they may live.
+    pub cache: Cache,
+    /// Cache points behind tools too, not only in `system` and `messages`.
+    pub cache_tools: bool,
+    /// How thinking is asked for.
+    pub reasoning: Reasoning,
+    /// How an output shape is asked for.
+    pub structured_output: StructuredOutput,
+    /// Images and documents inside a tool result. Without it they stand beside the result.
+    pub media_in_tool_results: bool,
+    /// `status` on a tool result.
+    pub tool_result_status: bool,
+    /// `temperature` and `topP` in one request.
+    pub temperature_with_top_p: bool,
+    /// `temperature`, `topP` and top-k at all.
+    pub sampling: bool,
+    /// Stop sequences.
+    pub stop: bool,
+    /// A conversation that ends with the assistant: the model goes on from there. Without it a user turn is added.
+    pub prefill: bool,
+    /// Look-around in the regular expressions of a schema. Without it such patterns are left out.
+    pub look_around: bool,
+    /// Takes its own signed thoughts back. Without it thoughts are left out of the history.
+    pub signed_reasoning: bool,
+    /// Understands members of Anthropic's own API in `additionalModelRequestFields`, and answers with such in `additionalModelResponseFields`.
+    pub anthropic_fields: bool,
+    /// Where top-k goes.
+    pub top_k: TopK,
+    /// `maxTokens` to send when nobody says, for families whose own default is too small to be useful.
+    pub default_max_tokens: Option<u64>,
+}
+
+/// Which forced tool choices a family takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ForcedChoice {
+    /// Neither: the model decides.
+    None,
+    /// `any`.
+    Any,
+    /// `any` and `tool`.
+    Tool,
+}
+
+/// Where instructions go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SystemPrompt {
+    /// To `system`.
+    Native,
+    /// In front of the first user turn: the family has no system prompt.
+    Prepended,
+}
+
+/// Where instructions from the middle of a conversation go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LateSystem {
+    /// To `system`, behind the others: they keep their authority.
+    Hoist,
+    /// Into the user turn at that place: the beginning of the prompt stays the same, and with it the prompt cache.
+    InPlace,
+}
+
+/// Prompt-cache markers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Cache {
+    /// Refused.
+    #[serde(rename = "none")]
+    None,
+    /// Taken, without a time to live.
+    #[serde(rename = "5m")]
+    FiveMinutes,
+    /// Taken, with a time to live of five minutes or an hour.
+    #[serde(rename = "1h")]
+    OneHour,
+}
+
+/// How thinking is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reasoning {
+    /// It cannot be: the family does not think, or always does.
+    None,
+    /// `thinking: {type: enabled, budget_tokens}`: Claude 3.7 to 4.5.
+    Budget,
+    /// `thinking: {type: adaptive}` and `outputConfig.effort` up to `high` and `max`: Claude 4.6, which still takes budgets.
+    Adaptive,
+    /// As `Adaptive`, with `xhigh`, and budgets are refused: Claude 4.7 and later.
+    AdaptiveOnly,
+    /// As `AdaptiveOnly`, and thinking cannot be turned off: Claude 5.5 and later.
+    AdaptiveAlways,
+    /// `outputConfig.effort` alone.
+    OutputConfig,
+    /// `reasoningConfig: {type: enabled, maxReasoningEffort}`: Nova 2.
+    Nova,
+    /// `reasoning_config: "<level>"`: DeepSeek V3, GLM and others.
+    ReasoningConfig,
+    /// `reasoning_effort: "<level>"`: gpt-oss.
+    ReasoningEffort,
+}
+
+/// How an output shape is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StructuredOutput {
+    /// `outputConfig.textFormat`.
+    Native,
+    /// A tool that the model must use; an instruction where none can be forced.
+    Tool,
+}
+
+/// Where top-k goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TopK {
+    /// `additionalModelRequestFields.top_k`.
+    Plain,
+    /// `additionalModelRequestFields.inferenceConfig.topK`: Nova.
+    InferenceConfig,
+}
+
+/// What the model map says against the table. Everything is optional.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(missing_docs, reason = "each field is the one of the same name in `Capabilities`")]
+pub struct Overrides {
+    /// A model id whose row to start from: for ARNs that do not tell the model.
+    pub base_model: Option<String>,
+    pub tools: Option<bool>,
+    pub forced_choice: Option<ForcedChoice>,
+    pub strict_tools: Option<bool>,
+    pub system: Option<SystemPrompt>,
+    pub late_system: Option<LateSystem>,
+    pub cache: Option<Cache>,
+    pub cache_tools: Option<bool>,
+    pub reasoning: Option<Reasoning>,
+    pub structured_output: Option<StructuredOutput>,
+    pub media_in_tool_results: Option<bool>,
+    pub tool_result_status: Option<bool>,
+    pub temperature_with_top_p: Option<bool>,
+    pub sampling: Option<bool>,
+    pub stop: Option<bool>,
+    pub prefill: Option<bool>,
+    pub look_around: Option<bool>,
+    pub signed_reasoning: Option<bool>,
+    pub anthropic_fields: Option<bool>,
+    pub top_k: Option<TopK>,
+    pub default_max_tokens: Option<u64>,
+}
+
+impl Capabilities {
+    /// What the model behind an id takes: a model id, an inference profile, or an ARN that holds one.
+    ///
+    /// `us.anthropic.claude-3-7-sonnet-20250219-v1:0` → the row of Claude 3.7. An id that no row knows gets [`Capabilities::UNKNOWN`].
+    #[must_use]
+    pub fn of(model_id: &str) -> Self {
+        let base = base_model(model_id);
+        FAMILIES.iter().find(|family| base.starts_with(family.prefix)).map_or(UNKNOWN, |family| family.takes.clone())
+    }
+
+    /// What any chat model on Bedrock takes.
+    pub const UNKNOWN: Capabilities = UNKNOWN;
+
+    /// Puts the model map's word over the table's.
+    pub fn apply(&mut self, overrides: &Overrides) {
+        if let Some(base) = &overrides.base_model {
+            *self = Capabilities::of(base);
+        }
+        macro_rules! take {
+            ($($field:ident),*) => { $(if let Some(value) = overrides.$field { self.$field = value; })* };
+        }
+        take!(
+            tools,
+            forced_choice,
+            strict_tools,
+            system,
+            late_system,
+            cache,
+            cache_tools,
+            reasoning,
+            structured_output,
+            media_in_tool_results,
+            tool_result_status,
+            temperature_with_top_p,
+            sampling,
+            stop,
+            prefill,
+            look_around,
+            signed_reasoning,
+            anthropic_fields,
+            top_k
+        );
+        self.default_max_tokens = overrides.default_max_tokens.or(self.default_max_tokens);
+    }
+}
+
+/// The model id inside an ARN or an inference profile: `arn:aws:bedrock:…:inference-profile/us.meta.llama3-…` → `meta.llama3-…`.
+fn base_model(model_id: &str) -> &str {
+    // The areas of cross-region inference profiles.
+    const AREAS: [&str; 12] = ["us", "us-gov", "eu", "apac", "jp", "au", "ca", "sa", "me", "af", "mx", "global"];
+    let id = if model_id.starts_with("arn:") { model_id.split_once('/').map_or(model_id, |(_, resource)| resource) } else { model_id };
+    match id.split_once('.') {
+        Some((area, model)) if AREAS.contains(&area) => model,
+        _ => id,
+    }
+}
+
+/// One row: ids that begin with `prefix` take this.
+struct Family {
+    prefix: &'static str,
+    takes: Capabilities,
+}
+
+const fn family(prefix: &'static str, takes: Capabilities) -> Family {
+    Family { prefix, takes }
+}
+
+/// What any chat model takes: text and tools, and none of the members that some family refuses.
+const UNKNOWN: Capabilities = Capabilities {
+    tools: true,
+    forced_choice: ForcedChoice::None,
+    strict_tools: false,
+    system: SystemPrompt::Native,
+    late_system: LateSystem::Hoist,
+    cache: Cache::None,
+    cache_tools: false,
+    reasoning: Reasoning::None,
+    structured_output: StructuredOutput::Tool,
+    media_in_tool_results: false,
+    tool_result_status: false,
+    temperature_with_top_p: true,
+    sampling: true,
+    stop: true,
+    prefill: false,
+    look_around: true,
+    signed_reasoning: false,
+    anthropic_fields: false,
+    top_k: TopK::Plain,
+    default_max_tokens: None,
+};
+
+const TEXT_ONLY: Capabilities = Capabilities { tools: false, ..UNKNOWN };
+
+const NO_SYSTEM: Capabilities = Capabilities { system: SystemPrompt::Prepended, ..TEXT_ONLY };
+
+const CLAUDE_2: Capabilities = Capabilities { prefill: true, anthropic_fields: true, ..TEXT_ONLY };
+
+const CLAUDE_3: Capabilities = Capabilities {
+    tools: true,
+    forced_choice: ForcedChoice::Tool,
+    media_in_tool_results: true,
+    tool_result_status: true,
+    prefill: true,
+    anthropic_fields: true,
+    ..UNKNOWN
+};
+
+const CLAUDE_3_5_CACHED: Capabilities = Capabilities { cache: Cache::FiveMinutes, cache_tools: true, ..CLAUDE_3 };
+
+const CLAUDE_4: Capabilities = Capabilities { reasoning: Reasoning::Budget, signed_reasoning: true, ..CLAUDE_3_5_CACHED };
+
+const CLAUDE_4_1: Capabilities = Capabilities { temperature_with_top_p: false, ..CLAUDE_4 };
+
+const CLAUDE_4_5: Capabilities = Capabilities { cache: Cache::OneHour, structured_output: StructuredOutput::Native, strict_tools: true, ..CLAUDE_4_1 };
+
+const CLAUDE_4_6: Capabilities = Capabilities { reasoning: Reasoning::Adaptive, prefill: false, ..CLAUDE_4_5 };
+
+const CLAUDE_4_7: Capabilities = Capabilities { reasoning: Reasoning::AdaptiveOnly, sampling: false, ..CLAUDE_4_6 };
+
+const CLAUDE_5_5: Capabilities = Capabilities { reasoning: Reasoning::AdaptiveAlways, forced_choice: ForcedChoice::None, ..CLAUDE_4_7 };
+
+const CLAUDE_NEWER: Capabilities = Capabilities { structured_output: StructuredOutput::Tool, strict_tools: false, ..CLAUDE_5_5 };
+
+const NOVA: Capabilities = Capabilities {
+    forced_choice: ForcedChoice::Tool,
+    cache: Cache::FiveMinutes,
+    media_in_tool_results: true,
+    tool_result_status: true,
+    prefill: true,
+    top_k: TopK::InferenceConfig,
+    ..UNKNOWN
+};
+
+const OPEN_WEIGHTS: Capabilities = Capabilities { structured_output: StructuredOutput::Native, strict_tools: true, ..UNKNOWN };
+
+const NO_STOP: Capabilities = Capabilities { stop: false, ..UNKNOWN };
+
+/// First match wins: special rows stand before general ones.
+static FAMILIES: &[Family] = &[
+    // Claude 2 and Instant: text, documents, a system prompt; no tools, no pictures.
+    family("anthropic.claude-v2", CLAUDE_2),
+    family("anthropic.claude-instant", CLAUDE_2),
+    // The first Claude 3.5 Sonnet has no prompt caching; the second had it in preview, Haiku 3.5 has it. Claude 3 has none.
+    family("anthropic.claude-3-5-sonnet-20240620", CLAUDE_3),
+    family("anthropic.claude-3-5", CLAUDE_3_5_CACHED),
+    // Claude 3.7 brought thinking with a budget.
+    family("anthropic.claude-3-7", CLAUDE_4),
+    family("anthropic.claude-3-", CLAUDE_3),
+    // From Opus 4.1 on, temperature and top_p exclude each other. The first Claude 4 ids carry their date right behind the 4.
+    family("anthropic.claude-opus-4-1", CLAUDE_4_1),
+    family("anthropic.claude-opus-4-2025", CLAUDE_4),
+    family("anthropic.claude-sonnet-4-2025", CLAUDE_4),
+    // Claude 4.5: structured output, strict tools, one-hour cache entries.
+    family("anthropic.claude-opus-4-5", CLAUDE_4_5),
+    family("anthropic.claude-sonnet-4-5", CLAUDE_4_5),
+    family("anthropic.claude-haiku-4-5", CLAUDE_4_5),
+    // Claude 4.6: adaptive thinking; no prefill any more.
+    family("anthropic.claude-opus-4-6", CLAUDE_4_6),
+    family("anthropic.claude-sonnet-4-6", CLAUDE_4_6),
+    // From 4.7 on, sampling parameters and budgets are refused.
+    family("anthropic.claude-opus-4-", CLAUDE_4_7),
+    family("anthropic.claude-sonnet-4-", CLAUDE_4_7),
+    family("anthropic.claude-haiku-4-", CLAUDE_4_7),
+    // From 5.5 on, a forced tool choice is refused, and so is turning thinking off; plain 5 takes both.
+    family("anthropic.claude-opus-5-5", CLAUDE_5_5),
+    family("anthropic.claude-opus-5", CLAUDE_4_7),
+    family("anthropic.claude-sonnet-5-5", CLAUDE_5_5),
+    family("anthropic.claude-sonnet-5", CLAUDE_4_7),
+    family("anthropic.claude-haiku-5", CLAUDE_4_7),
+    family("anthropic.claude-fable-5", CLAUDE_4_7),
+    // A Claude of tomorrow: what the newest ones refuse, and no output shape until AWS lists it.
+    family("anthropic.claude", CLAUDE_NEWER),
+    // Titan text models know neither instructions nor tools.
+    family("amazon.titan", NO_SYSTEM),
+    // Nova caches system and messages, not tools. Nova 2 thinks on request.
+    family("amazon.nova-2", Capabilities { reasoning: Reasoning::Nova, prefill: false, ..NOVA }),
+    family("amazon.nova", NOVA),
+    // Llama: tools from 3.1 on, not in the small ones of 3.2; the choice is always the model's.
+    family("meta.llama2", TEXT_ONLY),
+    family("meta.llama3-8b", TEXT_ONLY),
+    family("meta.llama3-70b", TEXT_ONLY),
+    family("meta.llama3-2-1b", TEXT_ONLY),
+    family("meta.llama3-2-3b", TEXT_ONLY),
+    family("meta.", UNKNOWN),
+    // The first Mistrals know neither instructions nor tools; Large takes `any`.
+    family("mistral.mistral-7b", NO_SYSTEM),
+    family("mistral.mixtral-8x7b", NO_SYSTEM),
+    family("mistral.mistral-large-3", OPEN_WEIGHTS),
+    family("mistral.mistral-large", Capabilities { forced_choice: ForcedChoice::Any, ..UNKNOWN }),
+    family("mistral.ministral", OPEN_WEIGHTS),
+    family("mistral.magistral", OPEN_WEIGHTS),
+    family("mistral.voxtral", OPEN_WEIGHTS),
+    family("mistral.", UNKNOWN),
+    // Cohere: the old Command has no chat; Command R has tools.
+    family("cohere.command-r", UNKNOWN),
+    family("cohere.command", NO_SYSTEM),
+    // AI21: Jurassic has no chat, Jamba Instruct no tools, Jamba 1.5 has both.
+    family("ai21.j2", NO_SYSTEM),
+    family("ai21.jamba-instruct", TEXT_ONLY),
+    // R1 always thinks and has no tools. V3 thinks by level and answers reliably only to `any`; its schemas take no look-around, nor do Kimi's.
+    family("deepseek.r1", TEXT_ONLY),
+    family("deepseek.", Capabilities { forced_choice: ForcedChoice::Any, reasoning: Reasoning::ReasoningConfig, look_around: false, ..OPEN_WEIGHTS }),
+    family("moonshot", Capabilities { reasoning: Reasoning::ReasoningConfig, look_around: false, ..OPEN_WEIGHTS }),
+    family("zai.", Capabilities { reasoning: Reasoning::ReasoningConfig, ..UNKNOWN }),
+    family("minimax.", OPEN_WEIGHTS),
+    family("qwen.", OPEN_WEIGHTS),
+    family("nvidia.", OPEN_WEIGHTS),
+    family("google.gemma", OPEN_WEIGHTS),
+    // gpt-oss has an effort of its own; the closed GPTs and Grok refuse stop sequences.
+    family("openai.gpt-oss", Capabilities { reasoning: Reasoning::ReasoningEffort, ..OPEN_WEIGHTS }),
+    family("openai.", NO_STOP),
+    family("xai.", NO_STOP),
+];
+
+#[cfg(test)]
+mod tests;
