@@ -14,3 +14,5 @@ pub mod wire;
 pub mod chat;
 
 pub mod dialect;
+
+pub mod translate;
