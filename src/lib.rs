@@ -16,3 +16,5 @@ pub mod chat;
 pub mod dialect;
 
 pub mod translate;
+
+pub mod provider;
