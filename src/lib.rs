@@ -18,3 +18,5 @@ pub mod dialect;
 pub mod translate;
 
 pub mod provider;
+
+pub mod config;

@@ -1,0 +1,180 @@
+//! What an operator writes, read into what the code trusts ([`snapshot`]).
+//!
+//! ```text
+//! text ─▶ tree (positions, ${VAR}) ─▶ cursor (typed, collects mistakes) ─▶ Snapshot
+//! environment ───────────────────────────▲
+//! ```
+//!
+//! Parsed, not validated: strings become addresses, endpoints, durations and targets here, once. Every mistake is reported, all at once, as
+//! `file:line:column: key.path: what was expected, what was found`. The process environment is passed in, so nothing here is global.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+mod cursor;
+mod env;
+mod file;
+mod mistake;
+mod models;
+mod provider;
+mod secret;
+pub mod snapshot;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub use mistake::{Errors, Mistake};
+pub use models::BEDROCK_BEGAN;
+pub use secret::Secret;
+pub use snapshot::Snapshot;
+
+use cursor::Value;
+use env::Environment;
+use mistake::Mistakes;
+use tree::Node;
+
+/// Where the process file is looked for when nobody says where.
+const DEFAULT_PATH: &str = "conf/adit.yaml";
+
+/// The model map's usual name, beside the process file.
+const MODELS_NAME: &str = "models.yaml";
+
+/// The files of the source tree, which are the documentation of the format too.
+const EMBEDDED_ADIT: &str = include_str!("../../conf/adit.yaml");
+const EMBEDDED_MODELS: &str = include_str!("../../conf/models.yaml");
+
+/// A text to read, and what to call it in messages.
+struct Source {
+    name: String,
+    text: String,
+    /// Whether the operator wrote it.
+    own: bool,
+}
+
+/// Reads the configuration: `path`, else `ADIT_CONFIG`, else `conf/adit.yaml` if it is there, else the embedded one; and the model map that it names.
+/// `env` looks up environment variables.
+///
+/// # Errors
+/// Every mistake in the files and the environment.
+pub fn load(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Result<Snapshot, Errors> {
+    load_with(path, env, &[])
+}
+
+/// Like [`load`], with the environment of this process; it also sees variables with an open end, such as `BEDROCK_API_KEY_ALICE`.
+///
+/// # Errors
+/// Every mistake in the files and the environment.
+pub fn load_from_process(path: Option<&Path>) -> Result<Snapshot, Errors> {
+    let names: Vec<String> = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()).collect();
+    load_with(path, &|name| std::env::var(name).ok(), &names)
+}
+
+/// The embedded configuration over an environment, whatever files are there.
+///
+/// # Errors
+/// Every mistake in the environment.
+pub fn load_embedded(env: &dyn Fn(&str) -> Option<String>) -> Result<Snapshot, Errors> {
+    embedded(env, &[])
+}
+
+/// Reads a configuration from two texts, called `adit.yaml` and `models.yaml` in messages.
+///
+/// # Errors
+/// Every mistake in the texts and the environment.
+pub fn parse(adit: &str, models: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Snapshot, Errors> {
+    let adit = Source { name: "adit.yaml".to_owned(), text: adit.to_owned(), own: true };
+    let models = Source { name: MODELS_NAME.to_owned(), text: models.to_owned(), own: true };
+    assemble(&adit, |_| Ok(models), env, &[])
+}
+
+fn load_with(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
+    let named = path.map(Path::to_path_buf).or_else(|| env("ADIT_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
+    let path = named.or_else(|| Path::new(DEFAULT_PATH).exists().then(|| PathBuf::from(DEFAULT_PATH)));
+    let Some(path) = path else {
+        return embedded(env, names);
+    };
+    let adit = read(&path)?;
+    let models = |models: Option<PathBuf>| {
+        let models = models.unwrap_or_else(|| PathBuf::from(MODELS_NAME));
+        read(&path.parent().map_or_else(|| models.clone(), |folder| folder.join(&models)))
+    };
+    assemble(&adit, models, env, names)
+}
+
+fn embedded(env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
+    let source = |name: &str, text: &str| Source { name: format!("{name} (embedded)"), text: text.to_owned(), own: false };
+    assemble(&source("adit.yaml", EMBEDDED_ADIT), |_| Ok(source(MODELS_NAME, EMBEDDED_MODELS)), env, names)
+}
+
+fn read(path: &Path) -> Result<Source, Errors> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Source { name, text, own: true }),
+        Err(error) => {
+            let mistakes = Mistakes::new(&name, true);
+            mistakes.add_unplaced("", format!("expected a readable file, but {error}"));
+            Err(Errors(mistakes.into_parts().0))
+        }
+    }
+}
+
+/// Reads both files, then asks whether anything was wrong.
+fn assemble(
+    adit: &Source,
+    models: impl FnOnce(Option<PathBuf>) -> Result<Source, Errors>,
+    lookup: &dyn Fn(&str) -> Option<String>,
+    names: &[String],
+) -> Result<Snapshot, Errors> {
+    let of_env = Mistakes::new("environment", true);
+    let env = Environment::new(lookup, names, &of_env);
+
+    let of_adit = Mistakes::new(&adit.name, adit.own);
+    let file = file::read(root(tree(adit, &env, &of_adit).as_deref(), &of_adit), &env);
+    let (mut found, mut notes) = of_adit.into_parts();
+
+    let map = match models(file.models) {
+        Err(Errors(mistakes)) => {
+            found.extend(mistakes);
+            None
+        }
+        Ok(models) => {
+            let of_models = Mistakes::new(&models.name, models.own);
+            let tree = tree(&models, &env, &of_models);
+            let map = match root(tree.as_deref(), &of_models) {
+                Some(root) => models::read(&root, &env),
+                None => {
+                    if of_models.is_empty() {
+                        of_models.add_unplaced("", "expected `providers` and `models`, found an empty file");
+                    }
+                    None
+                }
+            };
+            let (mistakes, more) = of_models.into_parts();
+            found.extend(mistakes);
+            notes.extend(more);
+            map
+        }
+    };
+
+    let (mistakes, _) = of_env.into_parts();
+    for mistake in mistakes {
+        // Several providers may have asked for the same variable.
+        if !found.contains(&mistake) {
+            found.push(mistake);
+        }
+    }
+    match map {
+        Some(models) if found.is_empty() => Ok(Snapshot { process: file.process, models, notes }),
+        _ => Err(Errors(found)),
+    }
+}
+
+fn tree(source: &Source, env: &Environment<'_>, mistakes: &Mistakes) -> Option<Rc<Node>> {
+    tree::parse(&source.text, &|name| env.expand(name), mistakes)
+}
+
+/// The content of a file, unless there is none.
+fn root<'n>(tree: Option<&'n Node>, mistakes: &'n Mistakes) -> Option<Value<'n>> {
+    tree.filter(|node| !node.is_null()).map(|node| Value::root(node, mistakes))
+}

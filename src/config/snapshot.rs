@@ -1,0 +1,503 @@
+//! What the code trusts: a configuration that was read, checked and typed as a whole.
+//!
+//! A request takes one `Arc` of the [`Snapshot`] and keeps it. [`Process`] holds what needs a new process to change, [`ModelMap`] what a reload may replace.
+//! Nothing here can be wrong any more; what an operator may get wrong is the business of the readers beside this module.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::secret::Secret;
+use crate::dialect::converse;
+use crate::dialect::converse::capability::Capabilities;
+use crate::provider::bedrock::{self, Endpoint, Operation};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// Listeners, limits, timeouts: fixed for the life of the process.
+    pub process: Process,
+    /// Providers, models and how to choose among them.
+    pub models: ModelMap,
+    pub(super) notes: Vec<String>,
+}
+
+impl Snapshot {
+    /// What the operator should know although it is no mistake: keys of his own files that have no effect in this version.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
+}
+
+/// What `conf/adit.yaml` says.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Address of the plain HTTP listener, such as `127.0.0.1:8080`.
+    pub http: Option<String>,
+    /// The TLS listener. Always `None` in this version.
+    pub https: Option<Https>,
+    /// Largest request body.
+    pub max_body_bytes: usize,
+    /// Limits of a user that has none of his own. Not enforced in this version.
+    pub default_limits: Option<UserLimits>,
+    /// How long to wait for an upstream.
+    pub timeouts: Timeouts,
+    /// The audit log. Not written in this version.
+    pub audit: Option<Audit>,
+    /// Networks whose `x-forwarded-for` is believed. Not used in this version.
+    pub trusted_proxies: Vec<Network>,
+    /// When to turn requests away. Not enforced in this version.
+    pub overload: Option<Overload>,
+    /// One line a request, or none.
+    pub access_log: AccessLog,
+    /// How long a model may be silent before the client gets a sign of life; `None`: never.
+    pub keepalive: Option<Duration>,
+    /// What the host framework is told.
+    pub pingora: Pingora,
+}
+
+/// A TLS listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Https {
+    /// Address such as `0.0.0.0:8443`.
+    pub address: String,
+    /// Certificate chain, PEM.
+    pub certificate: PathBuf,
+    /// Private key, PEM.
+    pub key: PathBuf,
+    /// Certificates that client certificates must descend from, PEM.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// How long to wait for an upstream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// For the TCP and TLS handshakes.
+    pub connect: Duration,
+    /// From the request's last byte to the answer's first.
+    pub first_byte: Duration,
+    /// Between two pieces of an answer.
+    pub idle: Duration,
+    /// For the whole of an answer; `None`: for ever.
+    pub total: Option<Duration>,
+}
+
+/// How much a user may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserLimits {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens in a minute, in and out.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests at a time.
+    pub concurrent_requests: Option<u64>,
+}
+
+/// The audit log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit {
+    /// The file, one JSON line a request.
+    pub path: PathBuf,
+    /// How much of the bodies goes in.
+    pub bodies: AuditBodies,
+}
+
+/// How much of the bodies an audit log holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuditBodies {
+    /// Nothing.
+    None,
+    /// Their shape, without texts.
+    Redacted,
+    /// Everything.
+    Full,
+}
+
+/// When to turn requests away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// Requests in the house at a time.
+    pub max_requests: Option<u64>,
+    /// Bytes of bodies in memory.
+    pub max_buffered_bytes: Option<u64>,
+}
+
+/// One line a request, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+    /// No line.
+    Off,
+}
+
+/// What the host framework is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pingora {
+    /// Worker threads; 0: one per core.
+    pub threads: usize,
+    /// Where the process id goes.
+    pub pid_file: PathBuf,
+    /// The socket over which a new process takes the listeners.
+    pub upgrade_sock: PathBuf,
+    /// How long a graceful stop takes at least: last bytes get out.
+    pub grace_period_seconds: u64,
+    /// How long requests may take beyond that; the process ends with the last of them.
+    pub graceful_shutdown_timeout_seconds: u64,
+}
+
+/// An IP network: `10.0.0.0/8`, or one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    /// Leading bits that count, at most 32 or 128.
+    bits: u8,
+}
+
+impl Network {
+    /// Reads `10.0.0.0/8`, `fd00::/8` or a single address.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Some(most), |bits| bits.parse().ok())?;
+        (bits <= most).then_some(Network { address, bits })
+    }
+
+    /// Whether an address lies in it. An IPv4 address in IPv6 clothes counts as the IPv4 address that it is.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let differs = |a: u128, b: u128, width: u32| (a ^ b).checked_shr(width - u32::from(self.bits)).unwrap_or(0) != 0;
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(address)) => !differs(u32::from(net).into(), u32::from(address).into(), 32),
+            (IpAddr::V6(net), IpAddr::V6(address)) => !differs(net.into(), address.into(), 128),
+            _ => false,
+        }
+    }
+}
+
+/// What `conf/models.yaml` says.
+#[derive(Clone, Debug)]
+pub struct ModelMap {
+    /// By name.
+    pub providers: BTreeMap<String, Arc<Provider>>,
+    /// In the order of the file.
+    pub models: Vec<Arc<Model>>,
+    /// How to choose.
+    pub routing: Routing,
+    pub(super) by_name: HashMap<String, Arc<Model>>,
+}
+
+impl ModelMap {
+    /// The model of a name or alias.
+    #[must_use]
+    pub fn find(&self, name: &str) -> Option<&Arc<Model>> {
+        self.by_name.get(name)
+    }
+}
+
+/// How to choose a target.
+#[derive(Clone, Debug)]
+pub struct Routing {
+    /// Takes model ids that no line of the map knows.
+    pub default_provider: Arc<Provider>,
+    /// Takes requests for models that nobody knows.
+    pub fallback_model: Option<Arc<Model>>,
+    /// When to try the next target. Not done in this version.
+    pub fallback: Fallback,
+    /// When to let a failing target rest. Not done in this version.
+    pub cooldown: Option<Cooldown>,
+    /// What happens upstream when the client leaves.
+    pub on_disconnect: OnDisconnect,
+}
+
+/// When to try the next target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallback {
+    /// Whether at all.
+    pub enabled: bool,
+    /// After which failures.
+    pub on: Vec<Trigger>,
+}
+
+/// A failure that makes the next target worth a try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// No connection.
+    Connect,
+    /// No answer in time.
+    Timeout,
+    /// An HTTP status, 400 to 599.
+    Status(u16),
+}
+
+/// When a failing target rests, and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cooldown {
+    /// So many failures,
+    pub failures: u64,
+    /// in such a time,
+    pub within: Duration,
+    /// give so much rest, doubling,
+    pub rest: Duration,
+    /// up to this.
+    pub most: Duration,
+}
+
+/// What happens upstream when the client leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnDisconnect {
+    /// The request is dropped at once.
+    Cancel,
+    /// The answer is read to its end, for the account. Not done in this version.
+    Drain,
+}
+
+/// Somebody who runs models.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Provider {
+    /// The operator's name for it.
+    pub name: String,
+    /// What it is.
+    pub kind: ProviderKind,
+}
+
+impl Provider {
+    /// What it is, by OpenTelemetry's `gen_ai.provider.name`.
+    #[must_use]
+    pub fn semantic_name(&self) -> &'static str {
+        match &self.kind {
+            ProviderKind::Bedrock(_) => "aws.bedrock",
+            ProviderKind::OpenAi { .. } => "openai",
+            ProviderKind::AzureOpenAi { .. } => "azure.ai.openai",
+            ProviderKind::Anthropic { .. } => "anthropic",
+            ProviderKind::Vertex { .. } => "gcp.vertex_ai",
+        }
+    }
+
+    /// The Bedrock part, if it is Bedrock.
+    #[must_use]
+    pub fn bedrock(&self) -> Option<&Bedrock> {
+        match &self.kind {
+            ProviderKind::Bedrock(bedrock) => Some(bedrock),
+            _ => None,
+        }
+    }
+
+    /// Whether a model id is one of the provider's own naming, so that it needs no line in the map.
+    #[must_use]
+    pub fn recognises(&self, model_id: &str) -> bool {
+        self.bedrock().is_some() && bedrock::recognises(model_id)
+    }
+
+    /// Whether a model id is an ARN of the provider's region.
+    #[must_use]
+    pub fn is_home_of(&self, model_id: &str) -> bool {
+        self.bedrock().is_some_and(|bedrock| bedrock::arn_region(model_id) == Some(&bedrock.region))
+    }
+
+    /// Why this version cannot use the provider at all, whatever its credentials.
+    #[must_use]
+    pub fn unavailable(&self) -> Option<&'static str> {
+        match &self.kind {
+            ProviderKind::Bedrock(_) => None,
+            ProviderKind::OpenAi { .. } => Some("providers of type openai are not available in this version"),
+            ProviderKind::AzureOpenAi { .. } => Some("providers of type azure_openai are not available in this version"),
+            ProviderKind::Anthropic { .. } => Some("providers of type anthropic are not available in this version"),
+            ProviderKind::Vertex { .. } => Some("providers of type vertex are not available in this version"),
+        }
+    }
+}
+
+/// What a provider is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProviderKind {
+    /// AWS Bedrock.
+    Bedrock(Bedrock),
+    /// OpenAI, or whoever speaks its API.
+    OpenAi {
+        /// With the version in its path: `https://api.openai.com/v1`.
+        base_url: Endpoint,
+        /// The key, if there is one.
+        api_key: Option<Secret>,
+    },
+    /// OpenAI's models on Azure.
+    AzureOpenAi {
+        /// `https://{resource}.openai.azure.com`
+        endpoint: Option<Endpoint>,
+        /// The key, if there is one.
+        api_key: Option<Secret>,
+        /// The `api-version` query parameter.
+        api_version: String,
+    },
+    /// Anthropic.
+    Anthropic {
+        /// Without the version: `https://api.anthropic.com`.
+        base_url: Endpoint,
+        /// The key, if there is one.
+        api_key: Option<Secret>,
+    },
+    /// Google Vertex AI.
+    Vertex {
+        /// The Google Cloud project.
+        project: Option<String>,
+        /// A region, `us`, `eu` or `global`.
+        location: String,
+        /// Instead of the location's own host.
+        endpoint: Option<Endpoint>,
+        /// A service-account file, instead of the application default.
+        credentials: Option<PathBuf>,
+    },
+}
+
+/// AWS Bedrock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bedrock {
+    /// The region that is signed for.
+    pub region: String,
+    /// Where it listens.
+    pub endpoint: Endpoint,
+    /// Where the credentials come from.
+    pub credentials: AwsCredentials,
+}
+
+/// Where AWS credentials come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsCredentials {
+    /// The first step.
+    pub source: AwsSource,
+    /// A role to assume with them.
+    pub role: Option<AwsRole>,
+}
+
+/// The first step to AWS credentials.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AwsSource {
+    /// The default chain: environment, profile, web identity, container, instance metadata.
+    Default,
+    /// A profile of the shared configuration files, whatever the environment says.
+    Profile(String),
+    /// Keys that stand in the configuration.
+    Keys {
+        /// `AKIA…`
+        access_key_id: String,
+        /// Its secret.
+        secret_access_key: Secret,
+        /// For temporary keys.
+        session_token: Option<Secret>,
+    },
+    /// A Bedrock API key: sent as it is, nothing is signed.
+    Bearer(Secret),
+}
+
+/// A role to assume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AwsRole {
+    /// `arn:aws:iam::123456789012:role/name`
+    pub arn: String,
+    /// What the role's owner wants to hear.
+    pub external_id: Option<String>,
+}
+
+/// A model as clients know it.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Other names.
+    pub aliases: Vec<String>,
+    /// Who runs it, at least one.
+    pub targets: Vec<Arc<Target>>,
+    /// What it costs.
+    pub price: Option<Price>,
+    /// What happens to request members that have no place upstream.
+    pub policy: converse::Policy,
+    /// Seconds since 1970, from the date in the model id; else the day Bedrock opened.
+    pub created: u64,
+    /// Who made it: the vendor in the model id, else the provider.
+    pub owned_by: String,
+}
+
+/// USD per million tokens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Price {
+    /// What goes in.
+    pub input: f64,
+    /// What comes out.
+    pub output: f64,
+}
+
+/// A model at a provider.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Who runs it.
+    pub provider: Arc<Provider>,
+    /// Its id there.
+    pub model: String,
+    /// Share of the traffic among targets of one priority, at least 1.
+    pub weight: u32,
+    /// Lower is tried first.
+    pub priority: u32,
+    /// What it takes.
+    pub capabilities: Capabilities,
+    /// `max_tokens` for requests that set none.
+    pub default_max_tokens: Option<u64>,
+    /// The guardrail that watches over it.
+    pub guardrail: Option<converse::Guardrail>,
+    /// Path of the Converse operation, encoded; empty where the provider has no such thing.
+    pub converse_path: String,
+    /// Path of the ConverseStream operation, encoded; empty where the provider has no such thing.
+    pub converse_stream_path: String,
+}
+
+impl Target {
+    /// A target with nothing but its model id: what a request that names an id of the provider's own gets.
+    #[must_use]
+    pub fn plain(provider: Arc<Provider>, model: &str) -> Self {
+        let path = |operation| provider.bedrock().map(|bedrock| bedrock::path(&bedrock.endpoint, model, operation)).unwrap_or_default();
+        Target {
+            model: model.to_owned(),
+            weight: 1,
+            priority: 0,
+            capabilities: Capabilities::of(model),
+            default_max_tokens: None,
+            guardrail: None,
+            converse_path: path(Operation::Converse),
+            converse_stream_path: path(Operation::ConverseStream),
+            provider,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_hold_addresses() {
+        for (network, address, inside) in [
+            ("10.0.0.0/8", "10.200.3.4", true),
+            ("10.0.0.0/8", "11.0.0.1", false),
+            ("10.0.0.0/8", "::ffff:10.1.1.1", true),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "::1", false),
+            ("192.0.2.7", "192.0.2.7", true),
+            ("192.0.2.7", "192.0.2.8", false),
+            ("::/0", "2001:db8::1", true),
+            ("fd00::/8", "fd12::1", true),
+            ("fd00::/8", "fe80::1", false),
+            ("2001:db8::1/128", "2001:db8::1", true),
+        ] {
+            assert_eq!(Network::parse(network).unwrap().contains(address.parse().unwrap()), inside, "{network} {address}");
+        }
+        for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "x", "10.0.0.0/", "10.0.0.0/-1"] {
+            assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What an operator gets wrong, and what he is told.
+
+use super::{EMBEDDED_MODELS, env, no_env};
+use crate::config::parse;
+
+#[track_caller]
+fn adit(text: &str, expected: &[&str]) {
+    let errors = parse(text, EMBEDDED_MODELS, &no_env).expect_err("this should be wrong").to_string();
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected, "\n{errors}");
+}
+
+#[track_caller]
+fn models(text: &str, expected: &[&str]) {
+    let errors = parse("", text, &no_env).expect_err("this should be wrong").to_string();
+    assert_eq!(errors.lines().collect::<Vec<_>>(), expected, "\n{errors}");
+}
+
+/// A model map with these lines under `models`.
+fn with(models: &str) -> String {
+    format!("providers:\n  bedrock: {{ type: bedrock }}\nmodels:\n{models}")
+}
+
+#[test]
+fn all_at_once() {
+    adit(
+        "lisen: { http: 1 }\nlisten:\n  http: everywhere\n  htps: {}\ntimeouts: { connect: 3, idle: 0s, totl: 9s }\nlimits: { max_body_bytes: 25MB }\naccess_log: { format: xml }\nstream: quiet\n",
+        &[
+            "adit.yaml:1:1: lisen: unknown key, did you mean `listen`?",
+            "adit.yaml:3:9: listen.http: expected an address such as 127.0.0.1:8080 or [::]:8080, found `everywhere`",
+            "adit.yaml:4:3: listen.htps: unknown key, did you mean `https`?",
+            "adit.yaml:5:22: timeouts.connect: expected a duration above zero such as 500ms, 3s or 12h, found `3`",
+            "adit.yaml:5:31: timeouts.idle: expected a duration above zero such as 500ms, 3s or 12h, found `0s`",
+            "adit.yaml:5:35: timeouts.totl: unknown key, did you mean `total`?",
+            "adit.yaml:6:27: limits.max_body_bytes: expected a whole number of bytes such as 26214400, found `25MB`",
+            "adit.yaml:7:23: access_log.format: expected text, json or off, found `xml`",
+            "adit.yaml:8:9: stream: expected a mapping, found `quiet`",
+        ],
+    );
+}
+
+#[test]
+fn yaml_itself() {
+    adit("listen: {\n  http: [\n", &["adit.yaml:3:1: listen.http[0]: expected YAML, but while parsing a node, did not find expected node content"]);
+    adit("a: 1\n---\nb: 2\n", &["adit.yaml:2:1: expected one document, found a second one"]);
+    adit("- a\n- b\n", &["adit.yaml:1:1: expected a mapping, found a list"]);
+    adit("just text\n", &["adit.yaml:1:1: expected a mapping, found `just text`"]);
+    adit(
+        "models: a.yaml\nmodels: b.yaml\nmodels: c.yaml\n",
+        &[
+            "adit.yaml:2:1: models: this key stands here a second time; the first is in line 1",
+            "adit.yaml:3:1: models: this key stands here a second time; the first is in line 1",
+        ],
+    );
+    adit(
+        "limits: !!set { a }\n",
+        &[
+            "adit.yaml:1:9: limits: tags such as `tag:yaml.org,2002:!set` are not supported",
+            "adit.yaml:1:17: limits.a: unknown key, expected default or max_body_bytes",
+        ],
+    );
+    adit("? [a]\n: b\n", &["adit.yaml:1:3: expected a name as key, found something else"]);
+    adit("audit: &a { path: *a }\n", &["adit.yaml:1:19: audit.path: an alias inside an anchor is not supported"]);
+    models("", &["models.yaml: expected `providers` and `models`, found an empty file"]);
+    models("# only words\n", &["models.yaml: expected `providers` and `models`, found an empty file"]);
+}
+
+#[test]
+fn variables() {
+    adit(
+        "models: \"${NO_SUCH}\"\naudit: { path: \"${\" }\nlisten: { http: \"127.0.0.1:${PORT:-none}\" }\n",
+        &[
+            "adit.yaml:1:9: models: expected the environment variable NO_SUCH to be set, found none; `${NO_SUCH:-default}` would give it a default",
+            "adit.yaml:2:16: audit.path: expected `}` behind `${`, found none",
+            "adit.yaml:3:17: listen.http: expected an address such as 127.0.0.1:8080 or [::]:8080, found `127.0.0.1:none`",
+        ],
+    );
+}
+
+#[test]
+fn what_is_not_built_cannot_be_switched_on() {
+    adit(
+        "listen: { https: { address: 0.0.0.0:8443, certificate: c.pem, key: k.pem, client_ca: ca.pem } }\nauth: { enabled: true, mode: api_key }\ncache: { enabled: true }\nredis: redis://127.0.0.1\nremote_files: { enabled: true }\n",
+        &[
+            "adit.yaml:1:18: listen.https: not available in this version",
+            "adit.yaml:2:18: auth.enabled: not available in this version",
+            "adit.yaml:3:19: cache.enabled: not available in this version",
+            "adit.yaml:4:8: redis: not available in this version",
+            "adit.yaml:5:26: remote_files.enabled: not available in this version",
+        ],
+    );
+    models(
+        &with("  m: { targets: [{ provider: bedrock, model: a.b, surface: invoke }] }\n"),
+        &["models.yaml:4:60: models.m.targets[0].surface: not available in this version"],
+    );
+    let variables = env(&[("AUTH_ENABLED", "true"), ("AUTH_MODE", "magic"), ("ADIT_REDIS_URL", "redis://x"), ("ENABLE_OPTILLM", "1"), ("ADIT_LISTEN", "nope")]);
+    let errors = parse("", EMBEDDED_MODELS, &variables).unwrap_err().to_string();
+    assert_eq!(
+        errors.lines().collect::<Vec<_>>(),
+        [
+            "environment: ADIT_LISTEN: expected an address such as 127.0.0.1:8080 or [::]:8080, found `nope`",
+            "environment: AUTH_MODE: expected api_key, api_key+totp, jwt or mtls, found `magic`",
+            "environment: AUTH_ENABLED: not available in this version",
+            "environment: ADIT_REDIS_URL: not available in this version",
+            "environment: ENABLE_OPTILLM: not available in this version",
+        ]
+    );
+}
+
+#[test]
+fn sections_of_other_versions_are_checked_too() {
+    adit(
+        "auth: { enabled: maybe, mode: [api_key, password], session: { ttl: long }, jwt: { issuer: \"http://id.example.com\", algorithms: [none], groups: { a: { model: x } } }, mtls: { user: me } }\ntrusted_proxies: [10.0.0.0/40]\naudit: { bodies: some }\noverload: { max_requests: -1 }\npingora: { threads: many }\non_redis_failure: panic\nlisten: { http: null }\n",
+        &[
+            "adit.yaml:1:18: auth.enabled: expected true or false, found `maybe`",
+            "adit.yaml:1:41: auth.mode[1]: expected api_key, api_key+totp, jwt or mtls, found `password`",
+            "adit.yaml:1:68: auth.session.ttl: expected a duration above zero such as 500ms, 3s or 12h, found `long`",
+            "adit.yaml:1:91: auth.jwt.issuer: expected an https URL, as plain http is for loopback addresses or `allow_http: true`, found `http://id.example.com`",
+            "adit.yaml:1:129: auth.jwt.algorithms[0]: expected RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384 or EdDSA, found `none`",
+            "adit.yaml:1:151: auth.jwt.groups.a.model: unknown key, did you mean `models`?",
+            "adit.yaml:1:181: auth.mtls.user: expected subject_cn, san_dns or san_uri, found `me`",
+            "adit.yaml:2:19: trusted_proxies[0]: expected a network such as 10.0.0.0/8 or an address, found `10.0.0.0/40`",
+            "adit.yaml:3:8: audit: expected `path`: a file, found none",
+            "adit.yaml:3:18: audit.bodies: expected none, redacted or full, found `some`",
+            "adit.yaml:4:27: overload.max_requests: expected a whole number from 1, found `-1`",
+            "adit.yaml:5:21: pingora.threads: expected a whole number from 0 to 1024, found `many`",
+            "adit.yaml:6:19: on_redis_failure: expected local or deny, found `panic`",
+            "adit.yaml:7:9: listen: expected `http`: the only listener of this version, found null",
+        ],
+    );
+    adit(
+        "auth: { jwt: { issuer: \"http://127.0.0.1:1\", jwks_url: \"http://[::1]/k\" } }\nx: 1\n",
+        &[
+            "adit.yaml:2:1: x: unknown key, expected access_log, audit, auth, cache, limits, listen, models, on_redis_failure, overload, pingora, redis, remote_files, stream, timeouts or trusted_proxies",
+        ],
+    );
+}
+
+#[test]
+fn providers() {
+    models(
+        r#"
+providers:
+  a: { type: bedrok }
+  b: { region: us-east-1 }
+  c: { type: bedrock, region: US-EAST-1, endpoint: ftp://x, regoin: x }
+  d: { type: bedrock, access_key_id: AKIDEXAMPLE, session_token: x }
+  e: { type: bedrock, external_id: x, profile: p, bearer_token: t }
+  f: { type: bedrock, role_arn: admin }
+  g: { type: bedrock, role_arn: "arn:aws:iam::123456789012:role/x", bearer_token: t }
+  h: { type: bedrock, endpoint: "https://x", fips: true }
+  "a/b": { type: bedrock }
+  i: text
+"#,
+        &[
+            "models.yaml:3:14: providers.a.type: expected bedrock, openai, azure_openai, anthropic or vertex, found `bedrok`",
+            "models.yaml:4:6: providers.b: expected `type`: bedrock, openai, azure_openai, anthropic or vertex, found none",
+            "models.yaml:5:31: providers.c.region: expected a region such as us-east-1, found `US-EAST-1`",
+            "models.yaml:5:52: providers.c.endpoint: expected a URL such as https://host:443/prefix, found `ftp://x`: it does not begin with http:// or https://",
+            "models.yaml:5:61: providers.c.regoin: unknown key, did you mean `region`?",
+            "models.yaml:6:6: providers.d: expected `access_key_id` and `secret_access_key` together, found one of them",
+            "models.yaml:7:6: providers.e: expected `external_id` beside `role_arn`, found it alone",
+            "models.yaml:7:6: providers.e: expected one source of credentials, found `bearer_token` and `profile`",
+            "models.yaml:8:33: providers.f.role_arn: expected a role such as arn:aws:iam::123456789012:role/name, found `admin`",
+            "models.yaml:9:6: providers.g: expected `role_arn` or `bearer_token`, found both: no role can be assumed with a bearer token",
+            "models.yaml:10:6: providers.h: expected either `endpoint` or `fips` and `dual_stack`, found both",
+            "models.yaml:11:10: providers.a/b: expected a provider name of letters, digits, `-`, `_` and `.`, found `a/b`",
+            "models.yaml:12:6: providers.i: expected a mapping, found `text`",
+        ],
+    );
+    models("models: {}\n", &["models.yaml:1:1: expected `providers`: at least one provider, found none"]);
+    models("providers: {}\n", &["models.yaml:1:12: providers: expected at least one provider, found a mapping"]);
+    let bad = env(&[("AWS_REGION", "us east"), ("AWS_ENDPOINT_URL", "x")]);
+    let errors = parse("", "providers: { a: { type: bedrock }, b: { type: bedrock } }", &bad).unwrap_err().to_string();
+    assert_eq!(
+        errors.lines().collect::<Vec<_>>(),
+        [
+            "environment: AWS_REGION: expected a region such as us-east-1, found `us east`",
+            "environment: AWS_ENDPOINT_URL: expected a URL such as https://host:443/prefix, but it does not begin with http:// or https://",
+        ]
+    );
+}
+
+#[test]
+fn models_and_targets() {
+    models(
+        &with(
+            r#"  a: anthropic.claude
+  b: {}
+  c: { bedrok: x }
+  d: { bedrock: x, targets: [{ provider: bedrock, model: x }] }
+  e: { targets: [] }
+  f: { targets: [{ provider: bedrok, model: "a b", weight: 0, priority: high }, { model: x }] }
+  g: { bedrock: "" }
+  h: { bedrock: x, price: { input: -1 }, max_tokens: 0, parameters: { unknown: keep } }
+  i: { bedrock: x, guardrail: { identifier: g, version: latest, trace: on } }
+"#,
+        ),
+        &[
+            "models.yaml:4:6: models.a: expected `{ provider: model-id }` or `{ targets: […] }`, found `anthropic.claude`",
+            "models.yaml:5:6: models.b: expected a target: `{ provider: model-id }` or `targets: […]`, found a mapping",
+            "models.yaml:6:8: models.c.bedrok: unknown key, did you mean `bedrock`?",
+            "models.yaml:7:8: models.d.bedrock: expected one target in the short form, or a list in `targets`, found both or several",
+            "models.yaml:8:17: models.e.targets: expected at least one target, found a list",
+            "models.yaml:9:30: models.f.targets[0].provider: expected the name of a provider, found `bedrok`: did you mean `bedrock`?",
+            "models.yaml:9:45: models.f.targets[0].model: expected a model id, but it holds a control character or white space",
+            "models.yaml:9:60: models.f.targets[0].weight: expected a whole number from 1 to 1000000, found `0`",
+            "models.yaml:9:73: models.f.targets[0].priority: expected a whole number from 0 to 1000, found `high`",
+            "models.yaml:9:81: models.f.targets[1]: expected `provider`: the name of a provider, found none",
+            "models.yaml:10:17: models.g.bedrock: expected a model id, but it is empty",
+            "models.yaml:11:27: models.h.price: expected `output`: USD per million tokens, found none",
+            "models.yaml:11:36: models.h.price.input: expected a price of 0 or more in USD per million tokens, found `-1`",
+            "models.yaml:11:54: models.h.max_tokens: expected a whole number from 1 to 4294967295, found `0`",
+            "models.yaml:11:80: models.h.parameters.unknown: expected carry, drop or reject, found `keep`",
+            "models.yaml:12:57: models.i.guardrail.version: expected a number or DRAFT, found `latest`",
+            "models.yaml:12:72: models.i.guardrail.trace: expected enabled, disabled or enabled_full, found `on`",
+        ],
+    );
+}
+
+#[test]
+fn names_that_collide() {
+    models(
+        &with("  a: { bedrock: x, aliases: [b, c] }\n  b: { bedrock: x, aliases: [c, b, a] }\n  a: { bedrock: y }\n"),
+        &[
+            "models.yaml:4:30: models.a.aliases[0]: expected an alias of its own, but `b` is taken by models.b in line 5",
+            "models.yaml:5:30: models.b.aliases[0]: expected an alias of its own, but `c` is taken by models.a in line 4",
+            "models.yaml:5:33: models.b.aliases[1]: expected an alias of its own, but `b` is taken by models.b in line 5",
+            "models.yaml:5:36: models.b.aliases[2]: expected an alias of its own, but `a` is taken by models.a in line 4",
+            "models.yaml:6:3: models.a: this key stands here a second time; the first is in line 4",
+        ],
+    );
+}
+
+#[test]
+fn routing() {
+    models(
+        &(with("  claude: { bedrock: x }\n")
+            + "routing: { default_provider: aws, fallback_model: cloude, fallback: { on: [connect, 200, often] }, cooldown: { for: 10s, max: 5s }, on_disconnect: wait, retry: 1 }\n"),
+        &[
+            "models.yaml:5:30: routing.default_provider: expected the name of a provider, found `aws`: bedrock",
+            "models.yaml:5:51: routing.fallback_model: expected the name of a model of this file, found `cloude`, did you mean `claude`?",
+            "models.yaml:5:85: routing.fallback.on[1]: expected connect, timeout or an HTTP status from 400 to 599, found `200`",
+            "models.yaml:5:90: routing.fallback.on[2]: expected connect, timeout or an HTTP status from 400 to 599, found `often`",
+            "models.yaml:5:110: routing.cooldown: expected `max` to be no shorter than `for`",
+            "models.yaml:5:148: routing.on_disconnect: expected cancel or drain, found `wait`",
+            "models.yaml:5:154: routing.retry: unknown key, expected cooldown, default_provider, fallback, fallback_model or on_disconnect",
+        ],
+    );
+}
+
+/// What follows `unknown field` lists the members of a type that is not this module's.
+#[test]
+fn capabilities() {
+    let text = with("  m: { bedrock: x, capabilities: { flying: true, tools: perhaps, max_tokens: [] } }\n  n: { bedrock: x, capabilities: [tools] }\n");
+    let errors = parse("", &text, &no_env).unwrap_err().to_string();
+    let starts = [
+        "models.yaml:4:44: models.m.capabilities.flying: unknown field `flying`, expected one of ",
+        "models.yaml:4:57: models.m.capabilities.tools: invalid type: string \"perhaps\", expected a boolean",
+        "models.yaml:4:78: models.m.capabilities.max_tokens: ",
+        "models.yaml:5:34: models.n.capabilities: expected a mapping, found a list",
+    ];
+    assert_eq!(errors.lines().count(), starts.len(), "{errors}");
+    for (line, start) in errors.lines().zip(starts) {
+        assert!(line.starts_with(start), "{line}");
+    }
+}
