@@ -20,3 +20,5 @@ pub mod translate;
 pub mod provider;
 
 pub mod config;
+
+pub mod policy;

@@ -1,0 +1,145 @@
+use std::collections::HashMap;
+
+use super::*;
+use crate::config;
+
+const MODELS: &str = r#"
+providers:
+  bedrock:      { type: bedrock, region: us-east-1 }
+  bedrock-eu:   { type: bedrock, region: eu-central-1 }
+  bedrock-eu-2: { type: bedrock, region: eu-central-1 }
+  openai:       { type: openai }
+models:
+  simple: { bedrock: "anthropic.claude-3-haiku-20240307-v1:0", aliases: [gpt-4] }
+  spread:
+    targets:
+      - { provider: bedrock,    model: a.first, weight: 3 }
+      - { provider: bedrock-eu, model: a.second, weight: 1 }
+      - { provider: bedrock-eu, model: a.third, priority: 1 }
+  later: { openai: gpt-5 }
+  mixed: { targets: [{ provider: openai, model: gpt-5 }, { provider: bedrock, model: a.b, priority: 7 }] }
+  "anthropic.shadowed-v1:0": { bedrock-eu: "anthropic.other-v1:0" }
+"#;
+
+const ARN_EU: &str = "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.anthropic.claude-sonnet-4-6";
+const ARN_JP: &str = "arn:aws:bedrock:ap-northeast-1:123456789012:inference-profile/jp.anthropic.claude-sonnet-4-6";
+
+fn snapshot(more: &str) -> Snapshot {
+    config::parse("", &format!("{MODELS}{more}"), &|_| None).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+/// `model at provider`, or status and message.
+fn outcome(snapshot: &Snapshot, model: &str, provider: Option<&str>, down: &[&str], random: u64) -> String {
+    match route(snapshot, model, provider, |provider| !down.contains(&provider.name.as_str()), random) {
+        Ok(route) => {
+            let through = route.model.map(|model| format!(" through {}", model.name)).unwrap_or_default();
+            format!("{} at {}{through}", route.target.model, route.target.provider.name)
+        }
+        Err(error) => format!("{} {}", error.status, error.message),
+    }
+}
+
+#[test]
+fn every_way_to_a_target() {
+    let plain = snapshot("");
+    for (model, provider, down, expected) in [
+        // The map, by name and alias.
+        ("simple", None, &[][..], "anthropic.claude-3-haiku-20240307-v1:0 at bedrock through simple"),
+        ("gpt-4", None, &[], "anthropic.claude-3-haiku-20240307-v1:0 at bedrock through simple"),
+        ("anthropic.shadowed-v1:0", None, &[], "anthropic.other-v1:0 at bedrock-eu through anthropic.shadowed-v1:0"),
+        // A named provider narrows the targets; `aws` is Bedrock.
+        ("spread", Some("bedrock-eu"), &[], "a.second at bedrock-eu through spread"),
+        ("simple", Some("aws"), &[], "anthropic.claude-3-haiku-20240307-v1:0 at bedrock through simple"),
+        ("simple", Some("bedrock-eu"), &[], "404 The model `simple` does not exist at the provider `bedrock-eu`."),
+        ("anthropic.shadowed-v1:0", Some("bedrock"), &[], "anthropic.shadowed-v1:0 at bedrock"),
+        ("simple", Some("nobody"), &[], "400 There is no provider `nobody`."),
+        // Priority, and what is not usable.
+        ("spread", None, &["bedrock"], "a.second at bedrock-eu through spread"),
+        ("mixed", None, &[], "a.b at bedrock through mixed"),
+        ("simple", None, &["bedrock"], "503 The model `simple` cannot be used: the provider `bedrock` is not configured (it has no usable credentials)."),
+        (
+            "later",
+            None,
+            &[],
+            "503 The model `later` cannot be used: the provider `openai` is not configured (providers of type openai are not available in this version).",
+        ),
+        (
+            "x",
+            Some("openai"),
+            &[],
+            "503 The model `x` cannot be used: the provider `openai` is not configured (providers of type openai are not available in this version).",
+        ),
+        // Bedrock's own naming.
+        ("us.anthropic.claude-sonnet-4-6", None, &[], "us.anthropic.claude-sonnet-4-6 at bedrock"),
+        ("amazon.nova-pro-v1:0", Some("bedrock-eu"), &[], "amazon.nova-pro-v1:0 at bedrock-eu"),
+        (ARN_EU, None, &[], &format!("{ARN_EU} at bedrock-eu")),
+        (ARN_EU, None, &["bedrock-eu"], &format!("{ARN_EU} at bedrock-eu-2")),
+        (ARN_EU, Some("bedrock"), &[], &format!("{ARN_EU} at bedrock")),
+        (ARN_JP, None, &[], &format!("{ARN_JP} at bedrock")),
+        ("amazon.nova-pro-v1:0", None, &["bedrock"], "amazon.nova-pro-v1:0 at bedrock-eu"),
+        (
+            "amazon.nova-pro-v1:0",
+            None,
+            &["bedrock", "bedrock-eu", "bedrock-eu-2"],
+            "503 The model `amazon.nova-pro-v1:0` cannot be used: the provider `bedrock` is not configured (it has no usable credentials).",
+        ),
+        // Nobody knows it.
+        ("gpt-5", None, &[], "404 The model `gpt-5` does not exist."),
+        ("", None, &[], "404 The model `` does not exist."),
+        ("..", Some("bedrock"), &[], "404 The model `..` does not exist at the provider `bedrock`."),
+        ("a\u{7}b", None, &[], "404 The model `ab` does not exist."),
+    ] {
+        assert_eq!(outcome(&plain, model, provider, down, 3), expected, "{model} {provider:?} {down:?}");
+    }
+}
+
+#[test]
+fn a_fallback_model_takes_what_nobody_knows() {
+    let with = snapshot("routing: { fallback_model: gpt-4 }\n");
+    assert_eq!(outcome(&with, "gpt-5", None, &[], 0), "anthropic.claude-3-haiku-20240307-v1:0 at bedrock through simple");
+    assert_eq!(outcome(&with, "amazon.nova-pro-v1:0", None, &[], 0), "amazon.nova-pro-v1:0 at bedrock");
+    assert_eq!(outcome(&with, "gpt-5", Some("bedrock-eu"), &[], 0), "404 The model `gpt-5` does not exist at the provider `bedrock-eu`.");
+    let other = snapshot("routing: { default_provider: openai }\n");
+    assert!(outcome(&other, "gpt-5", None, &[], 0).starts_with("503 The model `gpt-5` cannot be used: the provider `openai`"));
+    assert_eq!(outcome(&other, "amazon.nova-pro-v1:0", None, &[], 0), "amazon.nova-pro-v1:0 at bedrock");
+}
+
+#[test]
+fn bedrock_is_found_under_any_name() {
+    let snapshot = config::parse("", "providers: { mine: { type: bedrock }, z: { type: openai } }\nmodels: { m: { mine: a.b } }", &|_| None).unwrap();
+    for name in ["aws", "bedrock", "mine"] {
+        assert_eq!(outcome(&snapshot, "m", Some(name), &[], 0), "a.b at mine through m");
+    }
+}
+
+#[test]
+fn weights_are_shares() {
+    let snapshot = snapshot("");
+    let mut seen = HashMap::new();
+    for random in 0..400 {
+        *seen.entry(outcome(&snapshot, "spread", None, &[], random)).or_insert(0) += 1;
+    }
+    assert_eq!(seen.remove("a.first at bedrock through spread"), Some(300));
+    assert_eq!(seen.remove("a.second at bedrock-eu through spread"), Some(100));
+    assert!(seen.is_empty());
+    assert_eq!(outcome(&snapshot, "spread", None, &[], u64::MAX), "a.second at bedrock-eu through spread");
+}
+
+#[test]
+fn errors_name_the_member_and_keep_client_text_short() {
+    let snapshot = snapshot("");
+    let unknown = route(&snapshot, &"x".repeat(5000), None, |_| true, 0).unwrap_err();
+    assert_eq!((unknown.kind, unknown.param.as_deref()), (ErrorKind::ModelNotFound, Some("model")));
+    assert!(unknown.message.len() < 300);
+    let provider = route(&snapshot, "simple", Some("x"), |_| true, 0).unwrap_err();
+    assert_eq!((provider.kind, provider.param.as_deref()), (ErrorKind::InvalidRequest, Some("x-provider")));
+}
+
+#[test]
+fn only_models_that_can_be_used_are_shown() {
+    let snapshot = snapshot("");
+    let names = |down: &str| visible_models(&snapshot, |provider| provider.name != down).map(|model| model.name.as_str()).collect::<Vec<_>>().join(" ");
+    assert_eq!(names(""), "simple spread mixed anthropic.shadowed-v1:0");
+    assert_eq!(names("bedrock"), "spread anthropic.shadowed-v1:0");
+    assert_eq!(names("bedrock-eu"), "simple spread mixed");
+}
