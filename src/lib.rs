@@ -22,3 +22,5 @@ pub mod provider;
 pub mod config;
 
 pub mod policy;
+
+pub mod ops;

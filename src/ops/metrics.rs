@@ -1,0 +1,253 @@
+//! Metrics in Prometheus form.
+//!
+//! Where OpenTelemetry's GenAI conventions have a name, it is used in the form that their Prometheus exporter gives it (`gen_ai.client.token.usage` →
+//! `gen_ai_client_token_usage`); the rest starts with `adit_`. Labels are bounded: models by the names of the model map, everything else is `other`.
+//!
+//! <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/>
+
+use std::time::Duration;
+
+use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, exponential_buckets, histogram_opts};
+
+use crate::chat::Usage;
+
+/// Bucket bounds of the token histogram, as the conventions recommend them.
+const TOKEN_BUCKETS: [f64; 14] =
+    [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0, 67_108_864.0];
+/// Bucket bounds of request durations in seconds, as the conventions recommend them.
+const DURATION_BUCKETS: [f64; 14] = [0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+
+/// Who served a request: the label values that most metrics share.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    /// `chat`, by the conventions.
+    pub operation: &'a str,
+    /// The provider's type, by the conventions: `aws.bedrock`.
+    pub provider: &'a str,
+    /// The model's name in the map, or `other`.
+    pub model: &'a str,
+}
+
+/// What one request leaves behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Outcome {
+    /// The status the client got; 0 when it left before one.
+    pub status: u16,
+    /// From the first byte of the request to the last byte of the answer.
+    pub duration: Duration,
+    /// From the first byte of the request to the first content, for streams.
+    pub first_token: Option<Duration>,
+    /// The gateway's own time: decoding, routing, encoding, signing, translating back.
+    pub overhead: Duration,
+    /// Tokens, where known.
+    pub usage: Option<Usage>,
+    /// A short name of what went wrong, if something did.
+    pub error: Option<&'static str>,
+}
+
+/// All metrics of the process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    in_flight: IntGauge,
+    duration: HistogramVec,
+    first_token: HistogramVec,
+    per_token: HistogramVec,
+    tokens: HistogramVec,
+    cache_tokens: IntCounterVec,
+    overhead: HistogramVec,
+    upstream_errors: IntCounterVec,
+    dropped: IntCounterVec,
+    unknown_events: IntCounterVec,
+}
+
+const SERVED: &[&str] = &["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"];
+
+impl Metrics {
+    /// Registers every metric.
+    ///
+    /// # Errors
+    /// When two metrics have one name, which a test rules out.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let histogram = |opts: HistogramOpts, labels: &[&str]| {
+            let metric = HistogramVec::new(opts, labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let with_error = [SERVED, &["error_type"]].concat();
+        let with_type = [SERVED, &["gen_ai_token_type"]].concat();
+        let in_flight = IntGauge::new("adit_requests_in_flight", "Model requests that are being answered.")?;
+        registry.register(Box::new(in_flight.clone()))?;
+        Ok(Metrics {
+            requests: counter(
+                "adit_requests_total",
+                "Answered requests, by route, by the status the client got (0: it left before one) and by model.",
+                &["route", "status", "gen_ai_request_model"],
+            )?,
+            in_flight,
+            duration: histogram(
+                histogram_opts!("gen_ai_server_request_duration_seconds", "Time from the request to the end of its answer.", DURATION_BUCKETS.to_vec()),
+                &with_error,
+            )?,
+            first_token: histogram(
+                histogram_opts!(
+                    "gen_ai_server_time_to_first_token_seconds",
+                    "Time from the request to the first content of a stream.",
+                    DURATION_BUCKETS.to_vec()
+                ),
+                SERVED,
+            )?,
+            per_token: histogram(
+                histogram_opts!(
+                    "gen_ai_server_time_per_output_token_seconds",
+                    "Time per output token after the first one, of a stream.",
+                    exponential_buckets(0.001, 2.0, 12)?
+                ),
+                SERVED,
+            )?,
+            tokens: histogram(histogram_opts!("gen_ai_client_token_usage", "Tokens per request.", TOKEN_BUCKETS.to_vec()), &with_type)?,
+            cache_tokens: counter("adit_cache_tokens_total", "Input tokens read from or written to the prompt cache.", &["kind", "gen_ai_request_model"])?,
+            overhead: histogram(
+                histogram_opts!(
+                    "adit_overhead_seconds",
+                    "The gateway's own time per request: decoding, routing, encoding, signing and translating back.",
+                    exponential_buckets(0.000_01, 2.0, 16)?
+                ),
+                &["gen_ai_operation_name"],
+            )?,
+            upstream_errors: counter("adit_upstream_errors_total", "Answers and connections of providers that failed.", &["provider", "error_type"])?,
+            dropped: counter("adit_dropped_members_total", "Request members that the target had no place for.", &["gen_ai_request_model"])?,
+            unknown_events: counter("adit_unknown_events_total", "Stream events that this version does not know.", &["provider"])?,
+            registry,
+        })
+    }
+
+    /// Counts a request from now until the guard is dropped.
+    pub fn begin(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// How many requests are counted now.
+    pub fn in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
+    /// Counts an answer of the gateway's own: health, models, errors before a model was chosen.
+    pub fn answered(&self, route: &str, status: u16, model: &str) {
+        self.requests.with_label_values(&[route, status_text(status).as_str(), model]).inc();
+    }
+
+    /// Counts a request that a model was chosen for.
+    pub fn served(&self, labels: Labels<'_>, outcome: &Outcome) {
+        let Labels { operation, provider, model } = labels;
+        let served = [operation, provider, model];
+        self.duration.with_label_values(&[operation, provider, model, outcome.error.unwrap_or("")]).observe(outcome.duration.as_secs_f64());
+        self.overhead.with_label_values(&[operation]).observe(outcome.overhead.as_secs_f64());
+        if let Some(first) = outcome.first_token {
+            self.first_token.with_label_values(&served).observe(first.as_secs_f64());
+        }
+        let Some(usage) = outcome.usage else { return };
+        for (kind, count) in [("input", usage.total_input_tokens()), ("output", usage.output_tokens)] {
+            self.tokens.with_label_values(&[operation, provider, model, kind]).observe(as_f64(count));
+        }
+        for (kind, count) in [("read", usage.cache_read_tokens), ("write", usage.cache_write_tokens)] {
+            if count > 0 {
+                self.cache_tokens.with_label_values(&[kind, model]).inc_by(count);
+            }
+        }
+        if let Some(first) = outcome.first_token
+            && usage.output_tokens > 1
+        {
+            let rest = outcome.duration.saturating_sub(first).as_secs_f64();
+            self.per_token.with_label_values(&served).observe(rest / as_f64(usage.output_tokens - 1));
+        }
+    }
+
+    /// Counts a failure of a provider.
+    pub fn upstream_error(&self, provider: &str, error: &str) {
+        self.upstream_errors.with_label_values(&[provider, error]).inc();
+    }
+
+    /// Counts request members that were dropped. By model, not by name: a client chooses the names.
+    pub fn dropped(&self, model: &str, members: u64) {
+        self.dropped.with_label_values(&[model]).inc_by(members);
+    }
+
+    /// Counts stream events that were skipped.
+    pub fn unknown_events(&self, provider: &str, count: u32) {
+        self.unknown_events.with_label_values(&[provider]).inc_by(u64::from(count));
+    }
+
+    /// All metrics in the text format, with the content type to send it under.
+    ///
+    /// # Errors
+    /// When a metric can't be written, which the library rules out for registered ones.
+    pub fn render(&self) -> prometheus::Result<(Vec<u8>, &'static str)> {
+        let mut out = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut out)?;
+        Ok((out, prometheus::TEXT_FORMAT))
+    }
+}
+
+/// A request in flight; counts it out when it goes, however it ends.
+#[derive(Debug)]
+pub struct InFlight(IntGauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+fn status_text(status: u16) -> String {
+    status.to_string()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "token counts stay far below 2^52")]
+fn as_f64(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_served_request_leaves_tokens_times_and_its_model() {
+        let metrics = Metrics::new().unwrap();
+        let guard = metrics.begin();
+        let usage = Usage { input_tokens: 10, output_tokens: 5, cache_read_tokens: 7, ..Usage::default() };
+        let outcome = Outcome {
+            status: 200,
+            duration: Duration::from_secs(2),
+            first_token: Some(Duration::from_secs(1)),
+            overhead: Duration::from_micros(80),
+            usage: Some(usage),
+            error: None,
+        };
+        metrics.answered("/v1/chat/completions", 200, "m");
+        metrics.served(Labels { operation: "chat", provider: "aws.bedrock", model: "m" }, &outcome);
+        let text = String::from_utf8(metrics.render().unwrap().0).unwrap();
+        let served = r#"gen_ai_operation_name="chat",gen_ai_provider_name="aws.bedrock",gen_ai_request_model="m""#;
+        for line in [
+            "adit_requests_in_flight 1".to_owned(),
+            r#"adit_requests_total{gen_ai_request_model="m",route="/v1/chat/completions",status="200"} 1"#.to_owned(),
+            format!(r#"gen_ai_client_token_usage_sum{{{served},gen_ai_token_type="input"}} 17"#),
+            format!(r#"gen_ai_client_token_usage_sum{{{served},gen_ai_token_type="output"}} 5"#),
+            r#"adit_cache_tokens_total{gen_ai_request_model="m",kind="read"} 7"#.to_owned(),
+            format!("gen_ai_server_time_per_output_token_seconds_sum{{{served}}} 0.25"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+        }
+        drop(guard);
+        assert_eq!(metrics.in_flight.get(), 0);
+    }
+}

@@ -1,0 +1,7 @@
+//! Background work, sinks and stores: what outlives a request.
+
+pub mod access_log;
+pub mod credentials;
+pub mod metrics;
+pub mod resolve;
+pub mod upstreams;
