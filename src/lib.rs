@@ -24,3 +24,5 @@ pub mod config;
 pub mod policy;
 
 pub mod ops;
+
+pub mod proxy;

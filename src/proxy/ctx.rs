@@ -1,0 +1,121 @@
+//! What one request carries through Pingora's phases.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+
+use crate::chat::ApiError;
+use crate::config::snapshot::Snapshot;
+use crate::dialect::{Dialect, Surface};
+use crate::ops::metrics::InFlight;
+use crate::ops::upstreams::Upstream;
+use crate::policy::route::Route;
+use crate::proxy::downstream::Control;
+use crate::translate::{Answer, Facts, stream::Stream};
+
+/// Per-request state.
+pub struct Ctx {
+    /// When the head of the request was there.
+    pub started: Instant,
+    /// The same moment by the calendar.
+    pub received: SystemTime,
+    /// The client's own id if it sent a sane one, else one of ours.
+    pub request_id: String,
+    /// The configuration this request lives by, to its end.
+    pub snapshot: Arc<Snapshot>,
+    /// What the client asks for; `None` on paths without a model.
+    pub surface: Option<Surface>,
+    /// The route's name in metrics.
+    pub route: &'static str,
+    /// The model as the client named it; empty before it is known.
+    pub model: String,
+    /// The exchange with an upstream, once it is decided.
+    pub exchange: Option<Exchange>,
+    /// The error that the client gets or got, for the log.
+    pub error: Option<ApiError>,
+    /// The exchange failed, but the client has a whole answer: its connection may go on.
+    pub keep_connection: bool,
+    /// The gateway's own time so far.
+    pub overhead: Duration,
+    /// Counts the request as in flight until the context goes.
+    pub in_flight: Option<InFlight>,
+}
+
+/// One model request on its way: the decision, the body to send and the state of the answer.
+pub struct Exchange {
+    /// Where it goes.
+    pub route: Route,
+    /// That provider's credentials and addresses.
+    pub upstream: Arc<Upstream>,
+    /// The translated body, sent as it is on every attempt.
+    pub body: Bytes,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+    /// Whether the client understands chunks. HTTP/1.0 does not: its answers end with the connection.
+    pub chunked: bool,
+    /// Request members that were dropped, for `x-adit-dropped`.
+    pub dropped: Vec<String>,
+    /// What the answer needs of the request.
+    pub answer: Answer,
+    /// The client's wrapped session.
+    pub control: Control,
+    /// Upstream tries so far.
+    pub attempts: u32,
+    /// When it was decided.
+    pub started: Instant,
+    /// When the upstream was last heard of: the start of the try, a head, a piece of body.
+    pub upstream_at: Instant,
+    /// Where the answer stands.
+    pub stage: Stage,
+    /// The upstream's own id of the request: what its support asks for.
+    pub upstream_request_id: Option<String>,
+    /// What was learned from the answer.
+    pub facts: Facts,
+    /// When the first content came.
+    pub first_content: Option<Instant>,
+}
+
+/// Where an answer stands.
+#[derive(Debug)]
+pub enum Stage {
+    /// No head yet.
+    Waiting,
+    /// A whole JSON body is being gathered.
+    Body(Vec<u8>),
+    /// A stream is being translated; what it gives before its first content is kept here.
+    Stream {
+        /// The translator.
+        stream: Stream,
+        /// Written, but not shown to the client yet.
+        pending: Vec<u8>,
+    },
+    /// The upstream refused; its error body is being gathered.
+    Refused {
+        /// Its status.
+        status: u16,
+        /// `x-amzn-errortype`.
+        name: Option<String>,
+        /// `retry-after`.
+        retry_after: Option<String>,
+        /// Its body so far.
+        body: Vec<u8>,
+    },
+    /// The client's answer is complete.
+    Done,
+}
+
+impl Ctx {
+    /// The API whose error shape the client understands.
+    pub fn dialect(&self) -> Dialect {
+        self.surface.map_or(Dialect::OpenAi, Surface::dialect)
+    }
+
+    /// Runs a step of the gateway's own work and adds its time to the overhead.
+    pub fn timed<R>(&mut self, step: impl FnOnce(&mut Self) -> R) -> R {
+        let begun = Instant::now();
+        let result = step(self);
+        self.overhead += begun.elapsed();
+        result
+    }
+}

@@ -1,0 +1,400 @@
+//! The client's session, wrapped for the time between routing and the end of the answer.
+//!
+//! Pingora's pump has three limits that a translating gateway meets at once:
+//!
+//! * a request body that was read early is only sent on from a 64 KiB retry buffer, and a chunked one over that size hangs;
+//! * the head of an answer goes out as soon as the upstream's head is in, although the first frame of a stream may still turn it into an error, and the
+//!   length of a translated body is known only at its end;
+//! * nothing runs while the upstream is silent, so nothing can keep the client's connection alive.
+//!
+//! Pingora lets a service bring its own kind of session, and [`Downstream`] is one around the real one: it says that the body is complete and always there
+//! (so that every attempt of every size and framing calls `request_body_filter`), holds the head until the first byte of the body, and wakes the pump with
+//! an empty piece of request body when a deadline is near. [`install`] puts it in, [`restore`] takes it out before Pingora decides about connection reuse.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::protocols::http::custom::CustomMessageWrite;
+use pingora::protocols::http::custom::server::Session as CustomSession;
+use pingora::protocols::http::{HttpTask, ServerSession};
+use pingora::protocols::l4::socket::SocketAddr;
+use pingora::{Error, ErrorType, Result};
+use tokio::time::Instant;
+
+/// The client's answer is complete, the upstream's is not: no failure towards the client.
+const ANSWERED: ErrorType = ErrorType::Custom("Answered");
+
+/// What the request context keeps of the wrapped session. Cheap to clone; locked for a few instructions, never over an await.
+#[derive(Clone)]
+pub struct Control(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Where the real session is left when the wrapper goes.
+    returned: Mutex<Option<ServerSession>>,
+    /// What [`leave`] has left.
+    left: Mutex<Option<ServerSession>>,
+}
+
+#[derive(Default)]
+struct State {
+    /// When the pump is to be woken.
+    wake_at: Option<Instant>,
+    /// The pump was woken: the next `request_body_filter` is that, not a body.
+    woken: bool,
+    /// The head has gone to the client.
+    head_out: bool,
+    /// What the body filter found out about the head that is still held.
+    patch: Option<HeadPatch>,
+    /// The body filter has written the last byte the client gets, whatever the upstream still sends.
+    finished: bool,
+    /// When something was last written to the client.
+    written_at: Option<Instant>,
+}
+
+/// Changes to a head that is still held.
+#[derive(Debug, Default)]
+pub struct HeadPatch {
+    /// Another status.
+    pub status: Option<StatusCode>,
+    /// Another content type.
+    pub content_type: Option<&'static str>,
+    /// The length of the body, known by now.
+    pub content_length: Option<usize>,
+    /// A `retry-after` for the client.
+    pub retry_after: Option<String>,
+}
+
+impl Control {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A poisoned lock would mean a panic between two field writes: the fields are still whole.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the client has got the head: from then on an error is an event, not a status.
+    pub fn head_out(&self) -> bool {
+        self.state().head_out
+    }
+
+    /// Changes the head before it goes out.
+    pub fn patch_head(&self, patch: HeadPatch) {
+        self.state().patch = Some(patch);
+    }
+
+    /// Ends the answer with the piece of body that is being written, whatever the upstream still sends.
+    pub fn finish(&self) {
+        self.state().finished = true;
+    }
+
+    /// Sets when the pump is woken next.
+    pub fn wake_at(&self, at: Option<Instant>) {
+        self.state().wake_at = at;
+    }
+
+    /// Whether this call of `request_body_filter` is a wake-up; asking again says no.
+    pub fn take_wake(&self) -> bool {
+        std::mem::take(&mut self.state().woken)
+    }
+
+    /// Takes the session that [`leave`] has left.
+    pub(super) fn take_left(&self) -> Option<ServerSession> {
+        self.0.left.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// When something was last written to the client.
+    pub fn written_at(&self) -> Option<Instant> {
+        self.state().written_at
+    }
+}
+
+/// Wraps the client's session. In the proxy's phases its request body must have been read to the end by then.
+pub(super) fn install(session: &mut ServerSession) -> Control {
+    let control = Control(Arc::new(Shared { state: Mutex::default(), returned: Mutex::new(None), left: Mutex::new(None) }));
+    let inner = std::mem::replace(session, ServerSession::Custom(Box::new(())));
+    let wrapped = Downstream { inner: Some(inner), control: control.clone(), head: None };
+    *session = ServerSession::Custom(Box::new(wrapped));
+    control
+}
+
+/// Takes the wrapper off again, so that Pingora may keep the connection.
+pub(super) fn restore(session: &mut ServerSession, control: &Control) {
+    let wrapped = std::mem::replace(session, ServerSession::Custom(Box::new(())));
+    drop(wrapped);
+    let returned = control.0.returned.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(inner) = returned {
+        *session = inner;
+    }
+}
+
+/// Leaves a session for whoever holds the control, in place of the proxy, which would drop it.
+pub(super) fn leave(session: &mut ServerSession, control: &Control) {
+    let inner = std::mem::replace(session, ServerSession::Custom(Box::new(())));
+    *control.0.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(inner);
+}
+
+struct Downstream {
+    /// Always there until `drop`.
+    inner: Option<ServerSession>,
+    control: Control,
+    /// The head of the answer, held until the first byte of its body.
+    head: Option<Box<ResponseHeader>>,
+}
+
+impl Drop for Downstream {
+    fn drop(&mut self) {
+        *self.control.0.returned.lock().unwrap_or_else(PoisonError::into_inner) = self.inner.take();
+    }
+}
+
+impl Downstream {
+    #[expect(clippy::expect_used, reason = "set in `install`, taken only in `drop`")]
+    fn inner(&self) -> &ServerSession {
+        self.inner.as_ref().expect("a wrapper holds its session until it is dropped")
+    }
+
+    #[expect(clippy::expect_used, reason = "set in `install`, taken only in `drop`")]
+    fn inner_mut(&mut self) -> &mut ServerSession {
+        self.inner.as_mut().expect("a wrapper holds its session until it is dropped")
+    }
+
+    /// Holds heads back, lets bodies through behind them; what is left is what the client gets now.
+    fn release(&mut self, tasks: Vec<HttpTask>) -> Vec<HttpTask> {
+        let mut out = Vec::with_capacity(tasks.len() + 2);
+        let mut state = self.control.state();
+        for task in tasks {
+            match task {
+                // An upstream's own interim answer means nothing to this client.
+                HttpTask::Header(head, false) if head.status.is_informational() => {}
+                HttpTask::Header(..) if state.head_out => {}
+                HttpTask::Header(head, false) => self.head = Some(head),
+                HttpTask::Header(head, true) => {
+                    state.head_out = true;
+                    out.push(HttpTask::Header(head, true));
+                }
+                HttpTask::Body(data, end) => {
+                    let empty = data.as_ref().is_none_or(Bytes::is_empty);
+                    if empty && !end {
+                        continue;
+                    }
+                    if let Some(mut head) = self.head.take() {
+                        if let Some(patch) = state.patch.take() {
+                            patch.apply(&mut head);
+                        }
+                        state.head_out = true;
+                        out.push(HttpTask::Header(head, false));
+                    }
+                    out.push(HttpTask::Body(data, end));
+                }
+                other => out.push(other),
+            }
+        }
+        if !out.is_empty() {
+            state.written_at = Some(Instant::now());
+        }
+        out
+    }
+}
+
+impl HeadPatch {
+    fn apply(self, head: &mut ResponseHeader) {
+        // None of these can fail: constants, a number and a header value that came as one.
+        if let Some(status) = self.status {
+            let _ = head.set_status(status);
+        }
+        if let Some(content_type) = self.content_type {
+            let _ = head.insert_header(header::CONTENT_TYPE, content_type);
+        }
+        if let Some(length) = self.content_length {
+            head.remove_header(&header::TRANSFER_ENCODING);
+            let _ = head.insert_header(header::CONTENT_LENGTH, length);
+        }
+        if let Some(retry_after) = self.retry_after {
+            let _ = head.insert_header(header::RETRY_AFTER, retry_after);
+        }
+    }
+}
+
+#[async_trait]
+impl CustomSession for Downstream {
+    fn req_header(&self) -> &RequestHeader {
+        self.inner().req_header()
+    }
+
+    fn req_header_mut(&mut self) -> &mut RequestHeader {
+        self.inner_mut().req_header_mut()
+    }
+
+    async fn read_body_bytes(&mut self) -> Result<Option<Bytes>> {
+        Ok(None)
+    }
+
+    async fn drain_request_body(&mut self) -> Result<()> {
+        self.inner_mut().drain_request_body().await
+    }
+
+    async fn write_response_header(&mut self, head: Box<ResponseHeader>, _end: bool) -> Result<()> {
+        self.head = None;
+        if !head.status.is_informational() {
+            self.control.state().head_out = true;
+        }
+        self.inner_mut().write_response_header(head).await
+    }
+
+    async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
+        self.write_response_header(Box::new(head.clone()), end).await
+    }
+
+    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
+        self.inner_mut().write_response_body(data, end).await
+    }
+
+    async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
+        self.inner_mut().write_response_trailers(trailers).await
+    }
+
+    async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
+        let out = self.release(tasks);
+        if out.is_empty() {
+            return Ok(false);
+        }
+        if !self.control.state().finished || matches!(out.last(), Some(HttpTask::Body(_, true) | HttpTask::Done)) {
+            return self.inner_mut().response_duplex_vec(out).await;
+        }
+        let mut out = out;
+        out.push(HttpTask::Body(None, true));
+        self.inner_mut().response_duplex_vec(out).await?;
+        // The client has all it gets, and the upstream may be silent for ever: only an error makes the pump let go of it.
+        Err(Error::explain(ANSWERED, "the answer was ended before the upstream's"))
+    }
+
+    fn set_read_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner_mut().set_read_timeout(timeout);
+    }
+
+    fn get_read_timeout(&self) -> Option<Duration> {
+        self.inner().get_read_timeout()
+    }
+
+    fn set_write_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner_mut().set_write_timeout(timeout);
+    }
+
+    fn get_write_timeout(&self) -> Option<Duration> {
+        self.inner().get_write_timeout()
+    }
+
+    fn set_total_drain_timeout(&mut self, timeout: Option<Duration>) {
+        self.inner_mut().set_total_drain_timeout(timeout);
+    }
+
+    fn get_total_drain_timeout(&self) -> Option<Duration> {
+        self.inner().get_total_drain_timeout()
+    }
+
+    fn request_summary(&self) -> String {
+        self.inner().request_summary()
+    }
+
+    fn response_written(&self) -> Option<&ResponseHeader> {
+        self.inner().response_written()
+    }
+
+    async fn shutdown(&mut self, _code: u32, _reason: &str) {
+        self.inner_mut().shutdown().await;
+    }
+
+    /// The body has been read, unless the pump is being woken: then one more, empty piece is pretended.
+    fn is_body_done(&mut self) -> bool {
+        !self.control.state().woken
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.inner_mut().finish_body().await
+    }
+
+    fn is_body_empty(&mut self) -> bool {
+        false
+    }
+
+    /// Waits for the client to leave, which is an error, or for the next deadline, which is an empty piece of body.
+    async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
+        let wake_at = self.control.state().wake_at;
+        let inner = self.inner.as_mut().ok_or_else(|| Error::new(pingora::InternalError))?;
+        let Some(wake_at) = wake_at else {
+            return inner.read_body_or_idle(true).await;
+        };
+        tokio::select! {
+            idle = inner.read_body_or_idle(true) => idle,
+            () = tokio::time::sleep_until(wake_at) => {
+                let mut state = self.control.state();
+                state.woken = true;
+                state.wake_at = None;
+                Ok(Some(Bytes::new()))
+            }
+        }
+    }
+
+    fn body_bytes_sent(&self) -> usize {
+        self.inner().body_bytes_sent()
+    }
+
+    fn body_bytes_read(&self) -> usize {
+        self.inner().body_bytes_read()
+    }
+
+    fn digest(&self) -> Option<&Digest> {
+        self.inner().digest()
+    }
+
+    fn digest_mut(&mut self) -> Option<&mut Digest> {
+        self.inner_mut().digest_mut()
+    }
+
+    fn client_addr(&self) -> Option<&SocketAddr> {
+        self.inner().client_addr()
+    }
+
+    fn server_addr(&self) -> Option<&SocketAddr> {
+        self.inner().server_addr()
+    }
+
+    fn pseudo_raw_h1_request_header(&self) -> Bytes {
+        self.inner().to_h1_raw()
+    }
+
+    fn enable_retry_buffering(&mut self) {}
+
+    fn retry_buffer_truncated(&self) -> bool {
+        false
+    }
+
+    /// There is a body, on every attempt; `request_body_filter` puts the translated one in.
+    fn get_retry_buffer(&self) -> Option<Bytes> {
+        Some(Bytes::new())
+    }
+
+    async fn finish_custom(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_reader(&mut self) -> Option<Box<dyn futures::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>> {
+        None
+    }
+
+    fn restore_custom_message_reader(&mut self, _reader: Box<dyn futures::Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>) -> Result<()> {
+        Ok(())
+    }
+
+    fn take_custom_message_writer(&mut self) -> Option<Box<dyn CustomMessageWrite>> {
+        None
+    }
+
+    fn restore_custom_message_writer(&mut self, _writer: Box<dyn CustomMessageWrite>) -> Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,190 @@
+//! Answers of the gateway's own: health, readiness, metrics, the model list.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header;
+use percent_encoding::percent_decode_str;
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora_proxy::Session;
+
+use crate::chat::{ApiError, ErrorKind};
+use crate::config::{self, snapshot::Model};
+use crate::dialect::openai::models::{self, ModelCard};
+use crate::policy::route;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::response::brand;
+use crate::proxy::{Current, Shared};
+use crate::wire::json::{Object, Text};
+
+/// A path that the gateway answers itself. All of them take GET and HEAD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Page<'p> {
+    /// Is the process alive? Touches nothing.
+    Health,
+    /// Can it serve? The state of each provider.
+    Ready,
+    /// Prometheus metrics.
+    Metrics,
+    /// All models that can be used.
+    Models,
+    /// One of them; the id as it stands in the path, percent-encoded.
+    Model(&'p str),
+}
+
+impl<'p> Page<'p> {
+    pub(super) fn of(path: &'p str) -> Option<Self> {
+        match path {
+            "/health" => return Some(Page::Health),
+            "/ready" => return Some(Page::Ready),
+            "/metrics" => return Some(Page::Metrics),
+            _ => {}
+        }
+        let rest = path.strip_prefix("/v1/models").or_else(|| path.strip_prefix("/api/v1/models"))?;
+        match rest.strip_prefix('/') {
+            None if rest.is_empty() => Some(Page::Models),
+            Some(id) => Some(Page::Model(id)),
+            None => None,
+        }
+    }
+
+    /// Its name in metrics.
+    pub(super) fn route(self) -> &'static str {
+        match self {
+            Page::Health => "/health",
+            Page::Ready => "/ready",
+            Page::Metrics => "/metrics",
+            Page::Models => "/v1/models",
+            Page::Model(_) => "/v1/models/{id}",
+        }
+    }
+}
+
+struct Reply {
+    status: u16,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Reply {
+    fn json(status: u16, body: Vec<u8>) -> Self {
+        Reply { status, content_type: "application/json", body }
+    }
+}
+
+/// Gives a page to the client.
+pub(super) async fn serve(page: Page<'_>, shared: &Shared, session: &mut Session, ctx: &Ctx) -> Result<(), ApiError> {
+    let current = shared.current.load();
+    let reply = match page {
+        Page::Health => Reply::json(200, br#"{"status":"healthy","service":"ai-gateway"}"#.to_vec()),
+        Page::Ready => ready(&current),
+        Page::Metrics => {
+            let (body, content_type) = shared.metrics.render().map_err(|_| ApiError::new(ErrorKind::Internal, "The metrics could not be written."))?;
+            Reply { status: 200, content_type, body }
+        }
+        Page::Models => {
+            let mut body = Vec::with_capacity(4096);
+            models::list(cards(&current), &mut body);
+            Reply::json(200, body)
+        }
+        Page::Model(id) => model(id, &current)?,
+    };
+    // The client is gone if this fails; there is nobody left to tell.
+    let _ = write(session, ctx, reply).await;
+    Ok(())
+}
+
+async fn write(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
+    let mut head = ResponseHeader::build(reply.status, Some(8))?;
+    head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
+    head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
+    brand(&mut head, ctx)?;
+    let no_body = session.req_header().method == http::Method::HEAD;
+    session.write_response_header(Box::new(head), no_body).await?;
+    if !no_body {
+        session.write_response_body(Some(Bytes::from(reply.body)), true).await?;
+    }
+    Ok(())
+}
+
+fn cards(current: &Current) -> impl Iterator<Item = ModelCard<'_>> {
+    route::visible_models(&current.snapshot, |provider| current.upstreams.usable(provider)).map(|model| ModelCard {
+        id: &model.name,
+        created: model.created,
+        owned_by: &model.owned_by,
+    })
+}
+
+fn model(encoded: &str, current: &Current) -> Result<Reply, ApiError> {
+    let id = percent_decode_str(encoded).decode_utf8_lossy();
+    let visible = |model: &&Arc<Model>| model.targets.iter().any(|target| current.upstreams.usable(&target.provider));
+    let known = current.snapshot.models.find(&id).filter(visible);
+    let mut body = Vec::with_capacity(160);
+    if let Some(model) = known {
+        models::one(&ModelCard { id: &id, created: model.created, owned_by: &model.owned_by }, &mut body);
+        return Ok(Reply::json(200, body));
+    }
+    // An id that only a provider knows by its form is served, so it is a model too.
+    match route::route(&current.snapshot, &id, None, |provider| current.upstreams.usable(provider), 0) {
+        Ok(route) if route.model.is_none() => {
+            models::one(&ModelCard { id: &id, created: config::BEDROCK_BEGAN, owned_by: &route.target.provider.name }, &mut body);
+            Ok(Reply::json(200, body))
+        }
+        _ => Err(ApiError::new(ErrorKind::ModelNotFound, format!("The model '{}' does not exist.", clip(&id))).with_param("model")),
+    }
+}
+
+/// As much of a foreign text as an error message should repeat.
+pub(super) fn clip(text: &str) -> &str {
+    const MOST: usize = 128;
+    let end = text.char_indices().nth(MOST).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text)
+}
+
+fn ready(current: &Current) -> Reply {
+    let mut body = Vec::with_capacity(256);
+    let mut any = false;
+    Object::write(&mut body, |page| {
+        page.object("providers", |providers| {
+            for (name, state) in current.upstreams.states() {
+                any |= state.ready;
+                Object::write(providers.text_key(&Text::from_plain(name)), |provider| {
+                    provider.bool("ready", state.ready);
+                    provider.string("state", state.word);
+                    if let Some(reason) = &state.reason {
+                        provider.string("reason", reason);
+                    }
+                });
+            }
+        });
+        page.string("status", if any { "ready" } else { "not ready" });
+    });
+    Reply::json(if any { 200 } else { 503 }, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_told_by_their_path() {
+        for (path, page) in [
+            ("/health", Some(Page::Health)),
+            ("/v1/models", Some(Page::Models)),
+            ("/v1/models/", Some(Page::Model(""))),
+            ("/v1/models/a%2Fb:0", Some(Page::Model("a%2Fb:0"))),
+            ("/v1/models/a/b", Some(Page::Model("a/b"))),
+            ("/v1/modelsx", None),
+            ("/healthz", None),
+        ] {
+            assert_eq!(Page::of(path), page, "{path}");
+        }
+    }
+
+    #[test]
+    fn messages_repeat_little_of_what_a_client_sent() {
+        assert_eq!(clip(&"ä".repeat(200)).chars().count(), 128);
+        assert_eq!(clip("short"), "short");
+    }
+}

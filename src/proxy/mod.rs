@@ -1,0 +1,147 @@
+//! The gateway: Pingora's phases, each a few lines that call the neighbour file which knows how. The only place that names Pingora's proxy API.
+//!
+//! ```text
+//! front ─▶ request_filter ─▶ upstream_peer ─▶ upstream_request_filter ─▶ request_body_filter ─▶ response_filter ─▶ response_body_filter ─▶ logging
+//!           intake, local      upstream           upstream, sign             upstream              response            response            account
+//! ```
+
+mod account;
+mod ctx;
+mod downstream;
+mod error;
+mod front;
+mod intake;
+mod local;
+mod response;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::Result;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::upstreams::peer::HttpPeer;
+use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+
+use crate::config::snapshot::Snapshot;
+use crate::ops::metrics::Metrics;
+use crate::ops::upstreams::Upstreams;
+pub use ctx::Ctx;
+pub use front::{Listener, service};
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Shared {
+    /// The configuration and the live state that belongs to it; replaced as a whole.
+    pub current: ArcSwap<Current>,
+    /// Counters and histograms.
+    pub metrics: Metrics,
+}
+
+/// A configuration with the live state of its providers.
+#[derive(Debug)]
+pub struct Current {
+    /// What the operator wants.
+    pub snapshot: Arc<Snapshot>,
+    /// Credentials and addresses per provider.
+    pub upstreams: Upstreams,
+}
+
+/// The proxy service: Pingora calls it for every request.
+#[derive(Debug)]
+pub struct Gateway {
+    shared: Arc<Shared>,
+}
+
+impl Gateway {
+    /// A gateway over shared state.
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Gateway { shared }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx {
+            started: Instant::now(),
+            received: SystemTime::now(),
+            request_id: String::new(),
+            snapshot: Arc::clone(&self.shared.current.load().snapshot),
+            surface: None,
+            route: "unknown",
+            model: String::new(),
+            exchange: None,
+            error: None,
+            keep_connection: false,
+            overhead: Duration::ZERO,
+            in_flight: None,
+        }
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, _ctx: &mut Ctx) -> Result<()> {
+        front::unwrap(session);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        // Time on a kept-alive connection before the request came is not the request's.
+        ctx.started = Instant::now();
+        ctx.received = SystemTime::now();
+        ctx.request_id = intake::request_id(session.req_header());
+        match intake::accept(&self.shared, session, ctx).await {
+            Ok(intake::Accepted::Exchange) => Ok(false),
+            Ok(intake::Accepted::Answered) => Ok(true),
+            Err(refusal) => error::refuse(session, ctx, refusal).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        upstream::peer(ctx).await
+    }
+
+    async fn upstream_request_filter(&self, _session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
+        ctx.timed(|ctx| upstream::head(head, ctx))
+    }
+
+    async fn request_body_filter(&self, session: &mut Session, body: &mut Option<Bytes>, _end: bool, ctx: &mut Ctx) -> Result<()> {
+        upstream::body(session, body, ctx).await
+    }
+
+    async fn response_filter(&self, _session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        response::head(head, ctx)
+    }
+
+    fn response_body_filter(&self, _session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<Option<Duration>> {
+        ctx.timed(|ctx| response::body(body, end, ctx))?;
+        Ok(None)
+    }
+
+    fn error_while_proxy(&self, _peer: &HttpPeer, _session: &mut Session, error: Box<pingora::Error>, ctx: &mut Ctx, reused: bool) -> Box<pingora::Error> {
+        upstream::failed(error, ctx, reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &pingora::Error, ctx: &mut Ctx) -> FailToProxy {
+        error::last_word(session, error, ctx).await
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &pingora::Error) -> bool {
+        // The access line tells it, once, and without the upstream's address.
+        true
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&pingora::Error>, ctx: &mut Ctx) {
+        if let Some(exchange) = &ctx.exchange {
+            downstream::restore(session.as_mut(), &exchange.control);
+        }
+        account::settle(&self.shared, session, error, ctx);
+        if ctx.keep_connection {
+            front::keep(session);
+        }
+    }
+}
