@@ -26,3 +26,5 @@ pub mod policy;
 pub mod ops;
 
 pub mod proxy;
+
+pub mod sandbox;
