@@ -28,3 +28,5 @@ pub mod ops;
 pub mod proxy;
 
 pub mod sandbox;
+
+pub mod cli;

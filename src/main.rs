@@ -1,3 +1,5 @@
 //! The `adit` binary.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    adit::cli::run()
+}
