@@ -1,0 +1,96 @@
+#!/bin/bash
+# Puts in place what building and testing need, and nothing twice:
+#   tests/setup.sh system    programs: cmake (zlib-ng's build asks for it), make, a C compiler, cargo
+#   tests/setup.sh python    .venv with tests/sdk/requirements.txt
+#   tests/setup.sh node      tests/sdk/node/node_modules by its package-lock.json
+#   tests/setup.sh curl      curl
+# Without arguments: all of them. What apt-get cannot install here, it names and stops.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+fail() { say "$*"; exit 1; }
+
+# packages NAME...: installs Debian packages, or says which are missing.
+packages() {
+    local run=()
+    if ! command -v apt-get >/dev/null; then
+        fail "please install $* with this system's package manager, then run it again"
+    fi
+    if [ "$(id -u)" -ne 0 ]; then
+        # A terminal can be asked for a password; a job cannot.
+        if command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; then
+            run=(sudo)
+        else
+            fail "please run as root: apt-get install $*"
+        fi
+    fi
+    say "installing $* with apt-get"
+    "${run[@]}" apt-get update -qq || say "apt-get update failed: trying with the lists that are there"
+    "${run[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2 ||
+        fail "apt-get could not install $*: please install it by hand, then run it again"
+}
+
+# program NAME [PACKAGE]: makes sure that a program is there.
+program() {
+    command -v "$1" >/dev/null || packages "${2:-$1}"
+}
+
+set_up_system() {
+    program cmake
+    program make
+    program cc gcc
+    if [ -x "$HOME/.cargo/bin/cargo" ]; then PATH="$HOME/.cargo/bin:$PATH"; fi
+    command -v cargo >/dev/null || fail "cargo is missing: install Rust from https://rustup.rs"
+}
+
+# The first python3 that the SDKs run on.
+find_python() {
+    local candidate
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11; do
+        if command -v "$candidate" >/dev/null && "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+set_up_python() {
+    local wanted found
+    wanted=$(sha256sum tests/sdk/requirements.txt | cut -d' ' -f1)
+    found=$(cat .venv/.requirements 2>/dev/null || true)
+    # The interpreter is tried as well: a moved or copied folder leaves a .venv that cannot run.
+    if [ "$wanted" = "$found" ] && .venv/bin/python -c '' 2>/dev/null; then return; fi
+    local base
+    base=$(find_python) || { program python3; base=$(find_python); } || fail "Python 3.11 or newer is missing"
+    # Debian ships `venv` without what it needs to put pip into the environment.
+    "$base" -c 'import ensurepip, venv' 2>/dev/null || packages "$(basename "$(readlink -f "$base")")-venv"
+    say "making .venv with the Python SDKs"
+    rm -rf .venv
+    "$base" -m venv .venv
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
+    printf '%s\n' "$wanted" >.venv/.requirements
+}
+
+set_up_node() {
+    program node nodejs
+    program npm
+    node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || fail "Node 20 or newer is needed, this is $(node --version)"
+    local wanted found modules=tests/sdk/node/node_modules
+    wanted=$(cat tests/sdk/node/package.json tests/sdk/node/package-lock.json | sha256sum | cut -d' ' -f1)
+    found=$(cat "$modules/.lock" 2>/dev/null || true)
+    if [ "$wanted" = "$found" ]; then return; fi
+    say "installing the Node SDK"
+    (cd tests/sdk/node && npm ci --no-progress --loglevel=error >&2)
+    printf '%s\n' "$wanted" >"$modules/.lock"
+}
+
+if [ "$#" -eq 0 ]; then set -- system python node curl; fi
+for part in "$@"; do
+    case "$part" in
+        system | python | node) "set_up_$part" ;;
+        curl) program curl ;;
+        *) fail "unknown part: $part" ;;
+    esac
+done
