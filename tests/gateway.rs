@@ -82,8 +82,7 @@ fn the_first_chunk_reaches_the_client_before_the_second_frame_is_sent() {
     client.post(STREAM.as_bytes());
     let (mut far, request) = upstream.exchange();
     assert!(request.line.contains("/converse-stream "), "{}", request.line);
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("first");
     let (status, headers) = client.head().unwrap();
     assert_eq!(status, "HTTP/1.1 200 OK");
@@ -199,8 +198,7 @@ fn connections_are_kept_on_both_sides() {
     // A stream, an upstream error and a chat again, all on the same two connections.
     client.post(STREAM.as_bytes());
     far.request().unwrap();
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("two");
     far.end_stream();
     assert!(client.answer().text().ends_with("data: [DONE]\n\n"));
@@ -229,8 +227,7 @@ fn a_failed_exchange_leaves_the_clients_connection_usable() {
             "refused" => far.send(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"),
             "cut JSON" => far.send(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"),
             _ => {
-                far.begin_stream();
-                far.event("messageStart", r#"{"role":"assistant"}"#);
+                far.begin_answer();
                 if how != "cut before content" {
                     far.delta("some");
                     client.read_until(b"some");
@@ -270,8 +267,7 @@ fn an_old_client_gets_bodies_that_it_can_read() {
     // The same connection; a stream's only end is the connection's.
     client.send(post(STREAM).as_bytes());
     far.request().unwrap();
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("two");
     far.end_stream();
     let (first, headers) = client.head().unwrap();
@@ -316,8 +312,7 @@ fn trap_01_an_exception_in_the_stream_is_an_error_in_the_clients_dialect() {
         let mut client = gateway.connect();
         client.post(STREAM.as_bytes());
         let (mut far, _) = upstream.exchange();
-        far.begin_stream();
-        far.event("messageStart", r#"{"role":"assistant"}"#);
+        far.begin_answer();
         far.chunk(&exception(name, "no"));
         let answer = client.answer();
         assert_eq!(answer.status, status, "{name}");
@@ -331,8 +326,7 @@ fn trap_01_an_exception_in_the_stream_is_an_error_in_the_clients_dialect() {
     let mut client = gateway.connect();
     client.post(STREAM.as_bytes());
     let (mut far, _) = upstream.exchange();
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("some");
     far.chunk(&exception("throttlingException", "slow down"));
     let answer = client.answer();
@@ -366,8 +360,7 @@ fn a_stream_that_is_cut_never_looks_complete() {
         let mut client = gateway.connect();
         client.post(STREAM.as_bytes());
         let (mut far, _) = upstream.exchange();
-        far.begin_stream();
-        far.event("messageStart", r#"{"role":"assistant"}"#);
+        far.begin_answer();
         (client, far)
     };
     // Cut before content.
@@ -424,8 +417,7 @@ fn comments_keep_a_silent_stream_alive_and_a_later_failure_is_an_event() {
     let (mut far, _) = upstream.exchange();
     assert!(client.read_until(b": keep-alive\n\n").starts_with(b"HTTP/1.1 200 OK\r\n"));
     client.read_until(b": keep-alive\n\n");
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     client.read_until(b": keep-alive\n\n");
     far.delta("late");
     assert!(client.read_until(b"late").ends_with(b"late"));
@@ -453,8 +445,7 @@ fn a_client_that_leaves_takes_its_upstream_with_it() {
         client.post(STREAM.as_bytes());
         let (mut far, _) = upstream.exchange();
         if stage != "waiting" {
-            far.begin_stream();
-            far.event("messageStart", r#"{"role":"assistant"}"#);
+            far.begin_answer();
             if stage == "streaming" {
                 far.delta("some");
                 client.read_until(b"some");
@@ -483,8 +474,7 @@ fn a_slow_upstream_is_given_up_with_504() {
     let mut client = gateway.connect();
     client.post(STREAM.as_bytes());
     let (mut far, _) = upstream.exchange();
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("some");
     let answer = client.answer();
     assert!(answer.whole && answer.text().contains("took too long") && !answer.text().contains("[DONE]"), "{}", answer.text());
@@ -500,8 +490,7 @@ fn a_client_that_does_not_read_is_let_go_and_a_slow_one_is_served() {
         socket2::SockRef::from(&client.stream).set_recv_buffer_size(65536).unwrap();
         client.post(STREAM.as_bytes());
         let (mut far, _) = upstream.exchange();
-        far.begin_stream();
-        far.event("messageStart", r#"{"role":"assistant"}"#);
+        far.begin_answer();
         (client, far)
     };
     let delta = common::frame("contentBlockDelta", &format!(r#"{{"contentBlockIndex":0,"delta":{{"text":"{}"}}}}"#, "x".repeat(60_000)));
@@ -593,8 +582,7 @@ fn a_stop_lets_running_streams_end_and_then_the_process() {
     let mut client = gateway.connect();
     client.post(STREAM.as_bytes());
     let (mut far, _) = upstream.exchange();
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("first");
     client.read_until(b"first");
     let mut idle = gateway.connect();
@@ -625,8 +613,7 @@ fn an_impatient_stop_waits_for_nobody() {
         let mut client = gateway.connect();
         client.post(STREAM.as_bytes());
         let (mut far, _) = upstream.exchange();
-        far.begin_stream();
-        far.event("messageStart", r#"{"role":"assistant"}"#);
+        far.begin_answer();
         far.delta("first");
         client.read_until(b"first");
         let mut idle = gateway.connect();
@@ -650,8 +637,7 @@ fn metrics_count_what_was_served() {
     client.post(STREAM.as_bytes());
     let (mut far, _) = upstream.exchange();
     assert!(gateway.get("/metrics").text().contains("adit_requests_in_flight 1\n"));
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("some");
     far.end_stream();
     assert!(client.answer().whole);
@@ -723,8 +709,7 @@ fn trap_06_the_total_time_is_for_whole_answers_and_long_streams_live_on() {
     for _ in 0..10 {
         client.read_until(b": keep-alive\n\n");
     }
-    far.begin_stream();
-    far.event("messageStart", r#"{"role":"assistant"}"#);
+    far.begin_answer();
     far.delta("late");
     far.end_stream();
     assert!(client.read_until(b"data: [DONE]\n\n").ends_with(b"data: [DONE]\n\n"));

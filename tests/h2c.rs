@@ -86,8 +86,7 @@ async fn streams_errors_and_departures_over_h2c() {
     let pending = tokio::spawn(sender.send_request(post(known(&chat(2, true)))));
     let (upstream, mut far) = tokio::task::spawn_blocking(move || {
         let (mut far, _) = upstream.exchange();
-        far.begin_stream();
-        far.event("messageStart", r#"{"role":"assistant"}"#);
+        far.begin_answer();
         far.delta("first");
         (upstream, far)
     })

@@ -319,6 +319,12 @@ impl Client {
         self.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\ntransfer-encoding: chunked\r\n\r\n");
     }
 
+    /// As a server: starts an event stream with the event that opens every answer.
+    pub(crate) fn begin_answer(&mut self) {
+        self.begin_stream();
+        self.event("messageStart", r#"{"role":"assistant"}"#);
+    }
+
     /// As a server: one HTTP chunk.
     pub(crate) fn chunk(&mut self, bytes: &[u8]) {
         self.send(format!("{:x}\r\n", bytes.len()).as_bytes());

@@ -279,11 +279,14 @@ class TestStream:
 
     def test_chunks_come_as_the_model_writes_them(self, client):
         pause = 0.3
-        stream = client.chat.completions.create(model=knobs.slow(pause), messages=[{"role": "user", "content": "one two three four"}], stream=True)
-        times = [time.monotonic() for chunk in stream if chunk.choices and chunk.choices[0].delta.content]
-        assert len(times) >= 2
-        # The first was here long before the last was written; a bunch of them may have met a busy machine.
-        assert times[-1] - times[0] > pause * (len(times) - 1) / 3, times
+        for attempt in range(3):
+            stream = client.chat.completions.create(model=knobs.slow(pause), messages=[{"role": "user", "content": "one two three four"}], stream=True)
+            times = [time.monotonic() for chunk in stream if chunk.choices and chunk.choices[0].delta.content]
+            assert len(times) >= 2
+            # Each was here before the next was written: no two of them came together. Two may meet a busy machine; a gateway that holds back does so every time.
+            if min(later - earlier for earlier, later in zip(times, times[1:])) > pause / 3:
+                return
+        pytest.fail(f"chunks came together, three times: {times}")
 
     def test_a_client_that_leaves(self, client, base_url):
         for _ in range(3):
@@ -291,7 +294,7 @@ class TestStream:
             next(iter(stream))
             stream.close()
         # The upstream connections are dropped with them: nothing is in flight any more, long before the model would have been done.
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 5
         while in_flight(base_url) > 0:
             assert time.monotonic() < deadline, "the gateway still works for clients that are gone"
             time.sleep(0.05)
