@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::hint::black_box;
 
+use adit::chat::capability::Capabilities;
 use adit::chat::{EventDecoder, Image, Message, Part, Request, Role, Source, Tool, ToolResult, ToolUse};
-use adit::dialect::converse::capability::Capabilities;
-use adit::dialect::converse::request::{Options, encode};
-use adit::dialect::converse::stream::Decoder;
-use adit::dialect::converse::{Policy, Restore, response};
+use adit::chat::{Policy, Restore};
+use adit::dialect::converse::upstream::request::{Options, encode};
+use adit::dialect::converse::upstream::response;
+use adit::dialect::converse::upstream::stream::Decoder;
 use adit::wire::eventstream::write_frame;
 use adit::wire::json::{Raw, Text};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};

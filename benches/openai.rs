@@ -5,7 +5,8 @@ mod common;
 use std::hint::black_box;
 
 use adit::chat::{Envelope, Event, EventEncoder};
-use adit::dialect::openai::{Style, request, stream};
+use adit::dialect::openai::Style;
+use adit::dialect::openai::downstream::{request, stream};
 use adit::wire::json::Text;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 

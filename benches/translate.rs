@@ -6,18 +6,18 @@ mod common;
 use std::fs;
 use std::hint::black_box;
 
-use adit::chat::{ApiError, Envelope};
-use adit::dialect::converse::capability::Capabilities;
-use adit::dialect::converse::request::{Encoded, Options};
+use adit::chat::capability::Capabilities;
+use adit::chat::{ApiError, Encoded, Envelope, Policy, Restore};
+use adit::dialect::converse::upstream::request::Options;
 use adit::dialect::{converse, openai};
 use adit::translate::Answer;
 use adit::wire::eventstream;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 fn translate(body: &str, capabilities: &Capabilities) -> Result<Encoded, ApiError> {
-    let decoded = openai::request::decode(body)?;
-    let options = Options { capabilities, policy: converse::Policy::default(), default_max_tokens: None, guardrail: None, stream: decoded.stream };
-    converse::request::encode(&decoded.request, &options)
+    let decoded = openai::downstream::request::decode(body)?;
+    let options = Options { capabilities, policy: Policy::default(), default_max_tokens: None, guardrail: None, stream: decoded.stream };
+    converse::upstream::request::encode(&decoded.request, &options)
 }
 
 fn requests(criterion: &mut Criterion) {
@@ -36,7 +36,7 @@ fn answer() -> Answer {
     Answer {
         envelope: Envelope { id: "0123456789abcdef0123456789abcdef".to_owned(), model: "claude-3-haiku".to_owned(), created: 1_700_000_000 },
         style: openai::Style { include_usage: true, legacy_functions: false },
-        restore: converse::Restore::default(),
+        restore: Restore::default(),
     }
 }
 

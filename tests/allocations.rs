@@ -4,9 +4,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use adit::chat::Envelope;
-use adit::dialect::converse::capability::Capabilities;
-use adit::dialect::converse::request::Options;
+use adit::chat::capability::Capabilities;
+use adit::chat::{Envelope, Policy, Restore};
+use adit::dialect::converse::upstream::request::Options;
 use adit::dialect::{converse, openai};
 use adit::translate::Answer;
 use adit::translate::stream::Stream;
@@ -25,7 +25,7 @@ fn frame(event: &str, payload: &str) -> Vec<u8> {
 fn running(start: &str, delta: &[u8], out: &mut Vec<u8>) -> Stream {
     let envelope = Envelope { id: "0123456789abcdef".to_owned(), model: "claude".to_owned(), created: 1_700_000_000 };
     let style = openai::Style { include_usage: true, legacy_functions: false };
-    let mut stream = Answer { envelope, style, restore: converse::Restore::default() }.stream();
+    let mut stream = Answer { envelope, style, restore: Restore::default() }.stream();
     stream.push(&frame("messageStart", r#"{"role":"assistant"}"#), out);
     stream.push(&frame("contentBlockStart", start), out);
     for piece in delta.chunks(50) {
@@ -84,10 +84,9 @@ fn a_small_request_takes_few_allocations() {
     let capabilities = Capabilities::of("anthropic.claude-3-haiku-20240307-v1:0");
     let mut dropped = Vec::new();
     let counted = measure(|| {
-        let decoded = openai::request::decode(body).unwrap();
-        let options =
-            Options { capabilities: &capabilities, policy: converse::Policy::default(), default_max_tokens: None, guardrail: None, stream: decoded.stream };
-        dropped = converse::request::encode(&decoded.request, &options).unwrap().dropped;
+        let decoded = openai::downstream::request::decode(body).unwrap();
+        let options = Options { capabilities: &capabilities, policy: Policy::default(), default_max_tokens: None, guardrail: None, stream: decoded.stream };
+        dropped = converse::upstream::request::encode(&decoded.request, &options).unwrap().dropped;
     });
     assert!(dropped.is_empty(), "{dropped:?}");
     println!("a request of {} bytes: {} allocations, {} bytes", body.len(), counted.count_total, counted.bytes_total);

@@ -12,9 +12,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use adit::chat::{ApiError, Envelope};
-use adit::dialect::converse::capability::{Capabilities, Overrides};
-use adit::dialect::converse::request::Options;
+use adit::chat::capability::{Capabilities, Overrides};
+use adit::chat::{ApiError, Encoded, Envelope, Policy, Unknown, Unsupported};
+use adit::dialect::converse::upstream::request::Options;
 use adit::dialect::{converse, openai};
 use adit::translate::Answer;
 use adit::wire::eventstream;
@@ -31,9 +31,9 @@ struct Target {
     #[serde(default = "haiku")]
     model: String,
     #[serde(default)]
-    unsupported: converse::Unsupported,
+    unsupported: Unsupported,
     #[serde(default)]
-    unknown: converse::Unknown,
+    unknown: Unknown,
     default_max_tokens: Option<u64>,
     #[serde(default)]
     capabilities: Overrides,
@@ -142,12 +142,12 @@ fn pretty(json: &[u8]) -> Vec<u8> {
     out
 }
 
-fn encode(case: &Path, input: &str) -> Result<converse::request::Encoded, ApiError> {
+fn encode(case: &Path, input: &str) -> Result<Encoded, ApiError> {
     let target = target(case);
-    let decoded = openai::request::decode(input)?;
+    let decoded = openai::downstream::request::decode(input)?;
     let mut capabilities = Capabilities::of(&target.model);
     capabilities.apply(&target.capabilities);
-    let policy = converse::Policy { unsupported: target.unsupported, unknown: target.unknown };
+    let policy = Policy { unsupported: target.unsupported, unknown: target.unknown };
     let options = Options {
         capabilities: &capabilities,
         policy,
@@ -155,7 +155,7 @@ fn encode(case: &Path, input: &str) -> Result<converse::request::Encoded, ApiErr
         guardrail: target.guardrail.as_ref(),
         stream: decoded.stream,
     };
-    converse::request::encode(&decoded.request, &options)
+    converse::upstream::request::encode(&decoded.request, &options)
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn openai_requests_become_converse_requests() {
             }
             Err(error) => {
                 let mut body = Vec::new();
-                openai::error::encode(&error, &mut body);
+                openai::downstream::error::encode(&error, &mut body);
                 let shown = [format!("{}\n", error.status).as_bytes(), &pretty(&body)].concat();
                 check_all(&case, &REQUEST_FILES, &[("error.txt", &shown)], &mut failures);
             }
@@ -184,7 +184,7 @@ fn answer(case: &Path) -> Answer {
     // The request that led to the answer, where the answer depends on it.
     let request = fs::read_to_string(case.join("request.json")).ok();
     let (style, restore) = match &request {
-        Some(request) => (openai::request::decode(request).unwrap().style, encode(case, request).unwrap().restore),
+        Some(request) => (openai::downstream::request::decode(request).unwrap().style, encode(case, request).unwrap().restore),
         None => Default::default(),
     };
     Answer { envelope: Envelope { id: "golden".to_owned(), model: "claude".to_owned(), created: 1_700_000_000 }, style, restore }

@@ -141,7 +141,7 @@ impl Seen {
 fn translate(pieces: &[&[u8]]) -> String {
     let envelope = Envelope { id: "recorded".to_owned(), model: "claude".to_owned(), created: 1_700_000_000 };
     let style = Style { include_usage: true, legacy_functions: false };
-    let mut stream = Answer { envelope, style, restore: adit::dialect::converse::Restore::default() }.stream();
+    let mut stream = Answer { envelope, style, restore: adit::chat::Restore::default() }.stream();
     let mut out = Vec::new();
     for piece in pieces {
         stream.push(piece, &mut out);

@@ -110,6 +110,9 @@ pub enum End {
 
 /// Writes events in a client's dialect. Sync, without I/O; sits in the request context.
 pub trait EventEncoder: Send + Sync {
+    /// Tells how long the answer has taken so far, for dialects that say so in their last event.
+    fn clock(&mut self, _elapsed_ms: u64) {}
+
     /// Appends what the client gets for one event; may be nothing.
     fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>);
 

@@ -7,14 +7,24 @@
 //! [`Text`]: crate::wire::json::Text
 //! [`Raw`]: crate::wire::json::Raw
 
+pub mod capability;
+pub mod embedding;
+mod encoded;
 mod error;
 mod event;
+pub mod fields;
+pub mod names;
+mod policy;
+pub mod read;
 mod request;
 mod response;
 
+pub use encoded::{Encoded, Options, Restore};
 pub use error::{ApiError, ErrorKind};
 pub use event::{End, Event, EventDecoder, EventEncoder};
+pub use policy::{Ledger, Policy, Unknown, Unsupported};
 pub use request::{
-    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, Source, Tool, ToolChoice, ToolResult, ToolUse,
+    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, SearchResult, Source, Tool, ToolChoice,
+    ToolResult, ToolUse,
 };
 pub use response::{Citation, Envelope, Response, StopReason, Usage};

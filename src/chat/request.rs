@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::wire::json::{Raw, Text};
 
 /// A chat request. `None` and empty mean that the client did not say.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Request<'a> {
     /// The model as the client named it.
     pub model: Text<'a>,
@@ -25,12 +25,23 @@ pub struct Request<'a> {
     pub temperature: Option<Raw<'a>>,
     /// Nucleus sampling as the client wrote it: a JSON number.
     pub top_p: Option<Raw<'a>>,
+    /// Sampling from the so many likeliest tokens, as the client wrote it: a JSON number.
+    pub top_k: Option<Raw<'a>>,
+    /// How many answers are wanted; `None` is one. An upstream that makes one at a time is asked so often by the gateway.
+    pub n: Option<u64>,
     /// Texts that end the answer.
     pub stop: Vec<Text<'a>>,
+    /// The client's API tells which stop text was met: worth asking for.
+    pub tells_stop: bool,
     /// The shape the answer must have.
     pub output_format: Option<OutputFormat<'a>>,
     /// How hard the model should think.
     pub effort: Option<Effort>,
+    /// Whether and how to think, in Anthropic's words: `{"type":"enabled","budget_tokens":2048}`, `{"type":"adaptive"}`, `{"type":"disabled"}`. Stands above
+    /// an effort.
+    pub thinking: Option<Raw<'a>>,
+    /// The person behind the request, as an opaque id of the caller's: OpenAI's `user` and `safety_identifier`, Anthropic's `metadata.user_id`.
+    pub user: Option<Text<'a>>,
     /// The processing tier, in OpenAI's words: `auto`, `default`, `flex`, `scale`, `priority`, `fast`.
     pub service_tier: Option<Text<'a>>,
     /// Labels of the caller's for its own records.
@@ -83,6 +94,8 @@ pub enum Part<'a> {
     Document(Document<'a>),
     /// Sound.
     Audio(Audio<'a>),
+    /// A passage that the client found, to be cited.
+    SearchResult(SearchResult<'a>),
     /// The assistant uses a tool.
     ToolUse(ToolUse<'a>),
     /// What a tool gave.
@@ -115,6 +128,8 @@ pub enum Source<'a> {
     S3(Text<'a>),
     /// Plain text.
     Text(Text<'a>),
+    /// Plain text in passages that may be cited one by one.
+    Texts(Vec<Text<'a>>),
 }
 
 /// A picture.
@@ -133,8 +148,25 @@ pub struct Document<'a> {
     pub media_type: Option<Cow<'a, str>>,
     /// File name or title.
     pub name: Option<Text<'a>>,
+    /// What the model should know about it.
+    pub context: Option<Text<'a>>,
+    /// Whether the answer should cite it.
+    pub citations: Option<bool>,
     /// The bytes.
     pub source: Source<'a>,
+}
+
+/// A passage that the client found, to be cited.
+#[derive(Clone, Debug)]
+pub struct SearchResult<'a> {
+    /// Where it is from: a URL or a name.
+    pub source: Text<'a>,
+    /// Its title.
+    pub title: Text<'a>,
+    /// What it says.
+    pub content: Vec<Text<'a>>,
+    /// Whether the answer should cite it.
+    pub citations: Option<bool>,
 }
 
 /// Sound.

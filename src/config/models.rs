@@ -10,8 +10,9 @@ use super::env::Environment;
 use super::mistake::Position;
 use super::provider;
 use super::snapshot::{Cooldown, Fallback, Model, ModelMap, OnDisconnect, Price, Provider, Routing, Target, Trigger};
-use crate::dialect::converse::capability::{Capabilities, Overrides};
-use crate::dialect::converse::{Guardrail, Policy, Unknown, Unsupported};
+use crate::chat::capability::{Capabilities, Overrides};
+use crate::chat::{Policy, Unknown, Unsupported};
+use crate::dialect::converse::Guardrail;
 use crate::provider::bedrock;
 
 /// What a target and its model may both say; the target's own word counts.

@@ -10,8 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::secret::Secret;
+use crate::chat::Policy;
+use crate::chat::capability::Capabilities;
 use crate::dialect::converse;
-use crate::dialect::converse::capability::Capabilities;
 use crate::provider::bedrock::{self, Endpoint, Operation};
 
 /// A whole configuration.
@@ -417,7 +418,7 @@ pub struct Model {
     /// What it costs.
     pub price: Option<Price>,
     /// What happens to request members that have no place upstream.
-    pub policy: converse::Policy,
+    pub policy: Policy,
     /// Seconds since 1970, from the date in the model id; else the day Bedrock opened.
     pub created: u64,
     /// Who made it: the vendor in the model id, else the provider.

@@ -110,10 +110,7 @@ fn every_key_is_read() {
     assert_eq!(sonnet.targets[2].converse_path, "");
     assert_eq!(sonnet.targets[0].guardrail.as_ref().unwrap().version, "1");
     assert_eq!(sonnet.price, Some(Price { input: 3.0, output: 15.0 }));
-    assert_eq!(
-        sonnet.policy,
-        crate::dialect::converse::Policy { unsupported: crate::dialect::converse::Unsupported::Reject, unknown: crate::dialect::converse::Unknown::Drop }
-    );
+    assert_eq!(sonnet.policy, crate::chat::Policy { unsupported: crate::chat::Unsupported::Reject, unknown: crate::chat::Unknown::Drop });
 
     let routing = &map.routing;
     assert_eq!(routing.default_provider.name, "bedrock-west");
@@ -126,7 +123,7 @@ fn every_key_is_read() {
 fn trap_31_base_model_names_the_family_that_an_arn_hides() {
     let snapshot = parse("", FULL_MODELS, &no_env).unwrap();
     let hidden = snapshot.models.find("hidden").unwrap();
-    let family = crate::dialect::converse::capability::Capabilities::of("anthropic.claude-sonnet-4-6");
+    let family = crate::chat::capability::Capabilities::of("anthropic.claude-sonnet-4-6");
     assert_eq!(format!("{:?}", hidden.targets[0].capabilities), format!("{family:?}"));
     assert_eq!(hidden.owned_by, "bedrock");
 }

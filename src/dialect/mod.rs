@@ -2,6 +2,7 @@
 //!
 //! A new API is one folder here and one line in [`Dialect`] or in the path table below; a folder never imports another one.
 
+pub mod anthropic;
 pub mod converse;
 pub mod openai;
 
@@ -26,7 +27,7 @@ impl Dialect {
     pub fn error_body(self, error: &ApiError) -> Vec<u8> {
         let mut out = Vec::with_capacity(160 + error.message.len());
         match self {
-            Dialect::OpenAi => openai::error::encode(error, &mut out),
+            Dialect::OpenAi => openai::downstream::error::encode(error, &mut out),
         }
         out
     }

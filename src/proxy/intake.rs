@@ -12,9 +12,9 @@ use http::{Method, Version, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
-use crate::chat::{ApiError, Envelope, ErrorKind};
+use crate::chat::{ApiError, Envelope, ErrorKind, Policy};
 use crate::config::snapshot::Provider;
-use crate::dialect::converse::request::Options;
+use crate::dialect::converse::upstream::request::Options;
 use crate::dialect::{self, Surface, converse, openai};
 use crate::policy::route;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
@@ -177,7 +177,7 @@ struct Draft {
 fn plan(body: &[u8], provider: Option<&str>, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| ApiError::new(ErrorKind::InvalidRequest, format!("The body is not valid UTF-8 at byte {}.", error.valid_up_to())))?;
-    let decoded = openai::request::decode(text)?;
+    let decoded = openai::downstream::request::decode(text)?;
     ctx.model = decoded.request.model.unescape().into_owned();
     let unusable = Cell::new(None);
     let usable = |provider: &Provider| {
@@ -198,12 +198,12 @@ fn plan(body: &[u8], provider: Option<&str>, current: &Current, ctx: &mut Ctx) -
         .ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", target.provider.name)))?;
     let options = Options {
         capabilities: &target.capabilities,
-        policy: route.model.as_ref().map_or_else(converse::Policy::default, |model| model.policy),
+        policy: route.model.as_ref().map_or_else(Policy::default, |model| model.policy),
         default_max_tokens: target.default_max_tokens,
         guardrail: target.guardrail.as_ref(),
         stream: decoded.stream,
     };
-    let encoded = converse::request::encode(&decoded.request, &options)?;
+    let encoded = converse::upstream::request::encode(&decoded.request, &options)?;
     let created = ctx.received.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let envelope = Envelope { id: ctx.request_id.clone(), model: ctx.model.clone(), created };
     Ok(Draft {

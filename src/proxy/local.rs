@@ -11,7 +11,7 @@ use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind};
 use crate::config::{self, snapshot::Model};
-use crate::dialect::openai::models::{self, ModelCard};
+use crate::dialect::openai::downstream::models::{self, ModelCard};
 use crate::policy::route;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::response::brand;

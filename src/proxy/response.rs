@@ -100,7 +100,7 @@ fn no_output() -> ApiError {
 /// The upstream's error as gathered, if the stage is one.
 fn refusal(exchange: &Exchange) -> Option<ApiError> {
     match &exchange.stage {
-        Stage::Refused { status, name, retry_after, body } => Some(converse::error::decode(*status, name.as_deref(), retry_after.as_deref(), body)),
+        Stage::Refused { status, name, retry_after, body } => Some(converse::upstream::error::decode(*status, name.as_deref(), retry_after.as_deref(), body)),
         _ => None,
     }
 }

@@ -13,11 +13,11 @@ impl Answer {
     /// When the body is not an answer: 502.
     pub fn translate_body(&self, body: &[u8], out: &mut Vec<u8>) -> Result<Facts, ApiError> {
         let text = std::str::from_utf8(body).map_err(|_| ApiError::new(ErrorKind::BadUpstream, "The model provider's answer is not valid UTF-8."))?;
-        let response = converse::response::decode(text, &self.restore)?;
+        let response = converse::upstream::response::decode(text, &self.restore)?;
         let mut facts = Facts { usage: response.usage, ..Facts::default() };
         facts.stopped(&response.stop);
         out.reserve(text.len() + 512);
-        openai::response::encode(&response, &self.envelope, &self.style, out);
+        openai::downstream::response::encode(&response, &self.envelope, &self.style, out);
         Ok(facts)
     }
 }

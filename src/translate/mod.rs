@@ -6,8 +6,9 @@
 pub mod body;
 pub mod stream;
 
+use crate::chat;
 use crate::chat::{Envelope, StopReason, Usage};
-use crate::dialect::{converse, openai};
+use crate::dialect::openai;
 
 /// What the answer's translation needs of the request.
 #[derive(Clone, Debug)]
@@ -17,7 +18,7 @@ pub struct Answer {
     /// How the client wants its answer written.
     pub style: openai::Style,
     /// What the request's encoding changed and the answer must change back.
-    pub restore: converse::Restore,
+    pub restore: chat::Restore,
 }
 
 /// What the gateway learns from an answer while it passes.

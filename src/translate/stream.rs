@@ -36,8 +36,8 @@ impl Answer {
     /// Starts a stream in the client's dialect.
     pub fn stream(&self) -> Stream {
         Stream {
-            decoder: Box::new(converse::stream::Decoder::new(self.restore.clone())),
-            encoder: Box::new(openai::stream::Encoder::new(&self.envelope, &self.style)),
+            decoder: Box::new(converse::upstream::stream::Decoder::new(self.restore.clone())),
+            encoder: Box::new(openai::downstream::stream::Encoder::new(&self.envelope, &self.style)),
             facts: Facts::default(),
             progress: Progress::Opening,
             content: false,

@@ -113,7 +113,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
 /// The content of a JSON string, still escaped, without its quotes.
 ///
 /// Part of a string is a `Text` too, as long as it is not cut inside an escape: the base64 behind `data:image/png;base64,` for example.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Text<'a> {
     escaped: Cow<'a, str>,
 }

@@ -4,11 +4,8 @@
 //!
 //! Thoughts of a model have no place in that API. They travel in members that are common among gateways, and come back in the same ones: see [`response`].
 
-pub mod error;
-pub mod models;
-pub mod request;
-pub mod response;
-pub mod stream;
+pub mod downstream;
+pub mod upstream;
 
 /// What the answer must look like, as far as the request decides it.
 #[derive(Clone, Debug, Default)]

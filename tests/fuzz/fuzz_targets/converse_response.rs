@@ -3,8 +3,8 @@
 #![no_main]
 
 use adit::chat::Envelope;
-use adit::dialect::converse::Restore;
-use adit::dialect::converse::response::decode;
+use adit::chat::Restore;
+use adit::dialect::converse::upstream::response::decode;
 use adit::dialect::openai::{Style, response};
 use libfuzzer_sys::fuzz_target;
 

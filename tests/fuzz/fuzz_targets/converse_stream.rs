@@ -6,10 +6,10 @@
 #![no_main]
 
 use adit::chat::{Envelope, EventDecoder as _, EventEncoder as _};
-use adit::dialect::converse::Restore;
-use adit::dialect::converse::stream::Decoder;
+use adit::chat::Restore;
+use adit::dialect::converse::upstream::stream::Decoder;
 use adit::dialect::openai::Style;
-use adit::dialect::openai::stream::Encoder;
+use adit::dialect::openai::downstream::stream::Encoder;
 use adit::wire::eventstream::write_frame;
 use libfuzzer_sys::fuzz_target;
 

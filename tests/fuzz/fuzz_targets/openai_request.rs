@@ -2,10 +2,10 @@
 
 #![no_main]
 
-use adit::dialect::converse::capability::Capabilities;
-use adit::dialect::converse::request::{Options, encode};
+use adit::chat::capability::Capabilities;
+use adit::dialect::converse::upstream::request::{Options, encode};
 use adit::dialect::converse::{Policy, Unknown, Unsupported};
-use adit::dialect::openai::request::decode;
+use adit::dialect::openai::downstream::request::decode;
 use libfuzzer_sys::fuzz_target;
 
 const MODELS: [&str; 6] = [

@@ -1,0 +1,8 @@
+//! Bedrock as the upstream: chat requests go out as Converse bodies, its answers, streams and errors come back.
+
+pub mod error;
+pub mod request;
+pub mod response;
+pub mod stream;
+
+mod answer;

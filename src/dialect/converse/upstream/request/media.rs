@@ -1,0 +1,362 @@
+//! Pictures, files and sound: what the bytes are, whatever the client calls them.
+//!
+//! Only the first bytes of the base64 are decoded; the rest moves as it stands. Nothing is fetched: a URL is refused.
+//!
+//! Formats of the service model: `ImageFormat`, `DocumentFormat`, `AudioFormat`.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::chat::{ApiError, Audio, Document, Image, Source};
+use crate::wire::json::Text;
+
+/// A picture, ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Picture<'r> {
+    pub(super) format: &'static str,
+    pub(super) bytes: Bytes<'r>,
+}
+
+/// A file, ready to be written.
+#[derive(Clone, Debug)]
+pub(super) struct File<'r> {
+    pub(super) format: &'static str,
+    pub(super) name: String,
+    pub(super) bytes: Bytes<'r>,
+}
+
+/// Sound, ready to be written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sound<'r> {
+    pub(super) format: &'static str,
+    pub(super) bytes: Bytes<'r>,
+}
+
+/// Where the bytes are. Escaped form throughout.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Bytes<'r> {
+    Base64(&'r Text<'r>),
+    S3(&'r Text<'r>),
+    /// Plain text, to be turned into base64.
+    Plain(&'r Text<'r>),
+}
+
+impl Bytes<'_> {
+    /// About how many bytes it takes in the body.
+    pub(super) fn size(self) -> usize {
+        match self {
+            Bytes::Base64(text) | Bytes::S3(text) => text.escaped().len(),
+            Bytes::Plain(text) => text.escaped().len().div_ceil(3) * 4,
+        }
+    }
+}
+
+const REMOTE: &str = "remote files are off: the gateway does not fetch URLs. Send the file itself, as a data: URL with base64";
+const IMAGES: &str = "images must be PNG, JPEG, GIF or WebP";
+const DOCUMENTS: &str = "files must be PDF, CSV, DOC, DOCX, XLS, XLSX, HTML, TXT or MD";
+const EMPTY: &str = "the file is empty";
+const NOT_BASE64: &str = "the file is not base64";
+
+/// Media type or file name ending → document format.
+const DOCUMENT_FORMATS: &[(&str, &str)] = &[
+    ("application/pdf", "pdf"),
+    ("application/x-pdf", "pdf"),
+    ("text/csv", "csv"),
+    ("application/csv", "csv"),
+    ("application/msword", "doc"),
+    ("application/vnd.openxmlformats-officedocument.wordprocessingml.document", "docx"),
+    ("application/vnd.ms-excel", "xls"),
+    ("application/vnd.openxmlformats-officedocument.spreadsheetml.sheet", "xlsx"),
+    ("text/html", "html"),
+    ("application/xhtml+xml", "html"),
+    ("text/markdown", "md"),
+    ("text/x-markdown", "md"),
+    ("pdf", "pdf"),
+    ("csv", "csv"),
+    ("doc", "doc"),
+    ("docx", "docx"),
+    ("xls", "xls"),
+    ("xlsx", "xlsx"),
+    ("html", "html"),
+    ("htm", "html"),
+    ("md", "md"),
+    ("markdown", "md"),
+    ("txt", "txt"),
+    ("text", "txt"),
+    ("log", "txt"),
+    ("json", "txt"),
+    ("xml", "txt"),
+    ("yaml", "txt"),
+    ("yml", "txt"),
+    ("application/json", "txt"),
+    ("application/xml", "txt"),
+    ("application/yaml", "txt"),
+];
+
+const AUDIO_FORMATS: [&str; 15] = ["mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "mkv", "mka", "x-aac", "m4a", "mpeg", "mpga", "pcm", "webm"];
+
+/// Reads a picture. The bytes decide what it is; what the client calls it counts only where the bytes are elsewhere.
+///
+/// # Errors
+/// 400 for what is no PNG, JPEG, GIF or WebP, for a URL and for nothing at all.
+pub(super) fn picture<'r>(image: &'r Image<'_>, param: impl Fn() -> String) -> Result<Picture<'r>, ApiError> {
+    let refuse = |why: &'static str| Err(ApiError::invalid(param(), why));
+    match &image.source {
+        Source::Url(_) => refuse(REMOTE),
+        Source::Text(_) | Source::Texts(_) => refuse(IMAGES),
+        Source::S3(uri) => {
+            let declared = image.media_type.as_deref().and_then(image_format);
+            match declared.or_else(|| image_format(ending(&uri.unescape()).unwrap_or_default())) {
+                Some(format) => Ok(Picture { format, bytes: Bytes::S3(uri) }),
+                None => refuse(IMAGES),
+            }
+        }
+        Source::Base64(text) => {
+            let head = Head::of(text);
+            if let Some(fault) = head.fault {
+                return refuse(fault);
+            }
+            match head.image() {
+                Some(format) => Ok(Picture { format, bytes: Bytes::Base64(text) }),
+                None => refuse(IMAGES),
+            }
+        }
+    }
+}
+
+/// Reads a file. `name` is the name it shall have.
+///
+/// # Errors
+/// 400 for a format that Bedrock does not read, for a URL and for nothing at all.
+pub(super) fn file<'r>(document: &'r Document<'_>, name: impl FnOnce(Option<&str>) -> String, param: impl Fn() -> String) -> Result<File<'r>, ApiError> {
+    let refuse = |why: &'static str| Err(ApiError::invalid(param(), why));
+    let own_name = document.name.as_ref().map(Text::unescape);
+    let declared = document.media_type.as_deref().and_then(document_format);
+    let by_name = || own_name.as_deref().and_then(ending).and_then(document_format);
+    let (format, bytes) = match &document.source {
+        Source::Url(_) => return refuse(REMOTE),
+        Source::Texts(_) => return refuse(EMPTY),
+        Source::S3(uri) => (declared.or_else(by_name).or_else(|| document_format(ending(&uri.unescape())?)), Bytes::S3(uri)),
+        Source::Text(text) if text.is_empty() => return refuse(EMPTY),
+        Source::Text(text) => (Some(declared.or_else(by_name).filter(|format| matches!(*format, "csv" | "html" | "md")).unwrap_or("txt")), Bytes::Plain(text)),
+        Source::Base64(text) => {
+            let head = Head::of(text);
+            if let Some(fault) = head.fault {
+                return refuse(fault);
+            }
+            let format = if head.starts_with(b"%PDF") { Some("pdf") } else { declared.or_else(by_name) };
+            (format, Bytes::Base64(text))
+        }
+    };
+    match format {
+        Some(format) => Ok(File { format, name: name(own_name.as_deref()), bytes }),
+        None => refuse(DOCUMENTS),
+    }
+}
+
+/// Reads sound.
+///
+/// # Errors
+/// 400 for an encoding that Bedrock does not know, for a URL and for nothing at all.
+pub(super) fn sound<'r>(audio: &'r Audio<'_>, param: impl Fn() -> String) -> Result<Sound<'r>, ApiError> {
+    let refuse = |why: &'static str| Err(ApiError::invalid(param(), why));
+    let declared = audio.format.unescape();
+    let Some(format) = AUDIO_FORMATS.into_iter().find(|format| format.eq_ignore_ascii_case(&declared)) else {
+        return refuse("audio must be one of mp3, opus, wav, aac, flac, mp4, ogg, mkv, mka, x-aac, m4a, mpeg, mpga, pcm, webm");
+    };
+    match &audio.source {
+        Source::Base64(text) => match Head::of(text).fault {
+            Some(fault) => refuse(fault),
+            None => Ok(Sound { format, bytes: Bytes::Base64(text) }),
+        },
+        Source::S3(uri) => Ok(Sound { format, bytes: Bytes::S3(uri) }),
+        Source::Url(_) => refuse(REMOTE),
+        Source::Text(_) | Source::Texts(_) => refuse("audio must be base64"),
+    }
+}
+
+/// `image/png; x=y`, `png`, `jpg` → `png`, `png`, `jpeg`.
+fn image_format(declared: &str) -> Option<&'static str> {
+    let kind = bare(declared);
+    let kind = kind.strip_prefix("image/").unwrap_or(&kind);
+    match kind {
+        "png" | "x-png" | "apng" => Some("png"),
+        "jpeg" | "jpg" | "pjpeg" | "jfif" => Some("jpeg"),
+        "gif" => Some("gif"),
+        "webp" => Some("webp"),
+        _ => None,
+    }
+}
+
+/// `application/pdf`, `pdf` → `pdf`; any other text is `txt`.
+fn document_format(declared: &str) -> Option<&'static str> {
+    let kind = bare(declared);
+    let known = DOCUMENT_FORMATS.iter().find(|(name, _)| *name == kind).map(|(_, format)| *format);
+    known.or_else(|| kind.starts_with("text/").then_some("txt"))
+}
+
+/// A media type without its parameters, in lower case.
+fn bare(declared: &str) -> String {
+    declared.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The ending of a file name, without the dot.
+fn ending(name: &str) -> Option<&str> {
+    let name = name.rsplit(['/', '\\']).next()?;
+    name.rsplit_once('.').map(|(_, ending)| ending)
+}
+
+/// The first bytes of a file.
+struct Head {
+    bytes: [u8; Head::BYTES],
+    length: usize,
+    fault: Option<&'static str>,
+}
+
+impl Head {
+    /// Enough for every signature here.
+    const BYTES: usize = 18;
+    /// As base64.
+    const CHARS: usize = 24;
+    /// The same when every character is written as an escape, and some line breaks.
+    const ESCAPED: usize = 200;
+
+    /// Decodes the beginning of base64 in escaped form. Line breaks, which some encoders put in, are passed over.
+    fn of(text: &Text<'_>) -> Self {
+        let escaped = text.escaped();
+        let beginning = Text::from_escaped(escaped.get(..Self::ESCAPED).unwrap_or(escaped));
+        let mut chars = [b'A'; Self::CHARS];
+        let mut filled = 0_usize;
+        for (place, byte) in chars.iter_mut().zip(beginning.unescape().bytes().filter(|byte| !byte.is_ascii_whitespace()).take_while(|byte| *byte != b'=')) {
+            // The alphabet for URLs says `-` and `_`.
+            *place = match byte {
+                b'-' => b'+',
+                b'_' => b'/',
+                byte => byte,
+            };
+            filled += 1;
+        }
+        let mut bytes = [0; Self::BYTES];
+        let fault = match STANDARD.decode_slice(chars, &mut bytes) {
+            _ if filled == 0 => Some(EMPTY),
+            Ok(_) => None,
+            Err(_) => Some(NOT_BASE64),
+        };
+        // Four characters are three bytes; an unfinished group holds one less than it has characters.
+        Head { bytes, length: filled / 4 * 3 + (filled % 4).saturating_sub(1), fault }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    fn starts_with(&self, signature: &[u8]) -> bool {
+        self.as_slice().starts_with(signature)
+    }
+
+    /// The picture format that the signature tells.
+    fn image(&self) -> Option<&'static str> {
+        match self.as_slice() {
+            [0x89, b'P', b'N', b'G', ..] => Some("png"),
+            [0xff, 0xd8, 0xff, ..] => Some("jpeg"),
+            [b'G', b'I', b'F', b'8', ..] => Some("gif"),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("webp"),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+
+    const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
+
+    fn encoded(bytes: &[u8]) -> String {
+        STANDARD.encode(bytes)
+    }
+
+    fn format_of(media_type: Option<&'static str>, source: Source<'_>) -> Result<&'static str, ApiError> {
+        let image = Image { media_type: media_type.map(Cow::Borrowed), source };
+        picture(&image, || "messages[0].content".to_owned()).map(|picture| picture.format)
+    }
+
+    fn base64(text: &str) -> Source<'_> {
+        Source::Base64(Text::from_escaped(text))
+    }
+
+    #[test]
+    fn trap_39_bytes_decide_what_an_image_is() {
+        for (declared, bytes, format) in [
+            (Some("image/jpeg"), &b"\x89PNG\r\n\x1a\n"[..], "png"),
+            (Some("image/png"), b"\xff\xd8\xff\xe0", "jpeg"),
+            (None, b"GIF89a", "gif"),
+            (Some("image/png"), b"RIFF\0\0\0\0WEBPVP8 ", "webp"),
+            (Some("image/jpg"), b"\xff\xd8\xff\xe0", "jpeg"),
+            (Some("text/plain"), b"\x89PNG\r\n\x1a\n", "png"),
+        ] {
+            assert_eq!(format_of(declared, base64(&encoded(bytes))).unwrap(), format);
+        }
+        for (declared, bytes) in [
+            (Some("image/png"), &b"BM\0\0\0\0"[..]),
+            (Some("image/jpeg"), b"????????????????"),
+            (Some("image/bmp"), b"????"),
+            (None, b"????"),
+            (Some("image/png"), b"<svg/>"),
+            (Some("image/webp"), b"RIFF\0\0\0\0WAVE"),
+        ] {
+            assert_eq!(format_of(declared, base64(&encoded(bytes))).unwrap_err().message, IMAGES);
+        }
+        assert_eq!(format_of(Some("image/png"), base64("")).unwrap_err().message, EMPTY);
+        assert_eq!(format_of(Some("image/png"), base64("{nothing}")).unwrap_err().message, NOT_BASE64);
+        assert_eq!(format_of(None, base64("\\u0069VBORw0KGgo=")).unwrap(), "png", "some encoders escape more than they must");
+        assert_eq!(format_of(Some("image/png"), base64("iVBO\\nRw0K\\nGgo=")).unwrap(), "png", "line breaks do not hide the signature");
+        assert_eq!(format_of(None, base64("\\/9j\\/4AAQ")).unwrap(), "jpeg", "slashes may be escaped");
+        assert_eq!(format_of(None, base64(PNG)).unwrap(), "png");
+    }
+
+    #[test]
+    fn trap_40_nothing_is_fetched() {
+        let error = format_of(None, Source::Url(Text::from_plain("http://169.254.169.254/latest"))).unwrap_err();
+        assert_eq!((error.status, error.param.as_deref()), (400, Some("messages[0].content")));
+        assert!(error.message.contains("remote files are off"));
+        assert_eq!(format_of(None, Source::S3(Text::from_plain("s3://bucket/a/b.JPG"))).unwrap(), "jpeg");
+        assert_eq!(format_of(None, Source::S3(Text::from_plain("s3://bucket/a/b"))).unwrap_err().status, 400);
+    }
+
+    #[test]
+    fn document_formats() {
+        let format = |media_type: Option<&'static str>, name: Option<&'static str>, bytes: &[u8]| {
+            let text = encoded(bytes);
+            let document =
+                Document { media_type: media_type.map(Cow::Borrowed), name: name.map(Text::from_plain), context: None, citations: None, source: base64(&text) };
+            file(&document, |_| "x".to_owned(), || "p".to_owned()).map(|file| file.format).map_err(|error| error.status)
+        };
+        assert_eq!(format(Some("application/pdf"), None, b"%PDF-1.7"), Ok("pdf"));
+        assert_eq!(format(Some("application/octet-stream"), Some("A.PDF"), b"xxxx"), Ok("pdf"));
+        assert_eq!(format(None, None, b"%PDF-1.7"), Ok("pdf"));
+        assert_eq!(format(Some("text/plain; charset=utf-8"), Some("a.bin"), b"hello"), Ok("txt"));
+        assert_eq!(format(Some("text/x-rust"), None, b"fn"), Ok("txt"));
+        assert_eq!(format(None, Some("table.xlsx"), b"PK\x03\x04"), Ok("xlsx"));
+        assert_eq!(format(None, Some("notes.md"), b"# Hi"), Ok("md"));
+        assert_eq!(format(Some("application/zip"), Some("a.zip"), b"PK\x03\x04"), Err(400));
+        assert_eq!(format(None, None, b"hello"), Err(400));
+        assert_eq!(format(Some("application/pdf"), None, b""), Err(400));
+        let text = Document { media_type: None, name: None, context: None, citations: None, source: Source::Text(Text::from_plain("hello")) };
+        assert_eq!(file(&text, |_| "x".to_owned(), || "p".to_owned()).unwrap().format, "txt");
+    }
+
+    #[test]
+    fn sound_formats() {
+        let format = |format: &'static str, source: Source<'static>| {
+            let audio = Audio { format: Text::from_plain(format), source };
+            sound(&audio, || "p".to_owned()).map(|sound| sound.format).map_err(|error| error.status)
+        };
+        assert_eq!(format("WAV", base64("UklGRg==")), Ok("wav"));
+        assert_eq!(format("midi", base64("UklGRg==")), Err(400));
+        assert_eq!(format("mp3", base64("")), Err(400));
+        assert_eq!(format("mp3", Source::Url(Text::from_plain("https://example.com/a.mp3"))), Err(400));
+    }
+}

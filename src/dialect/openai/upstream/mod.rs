@@ -1,0 +1,6 @@
+//! OpenAI, or whoever speaks its API, as the upstream: chat requests go out as Chat Completions bodies, its answers, streams and errors come back.
+
+pub mod error;
+pub mod request;
+pub mod response;
+pub mod stream;
