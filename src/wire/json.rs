@@ -7,6 +7,7 @@
 //! Grammar: <https://www.rfc-editor.org/rfc/rfc8259>.
 
 mod reader;
+mod splice;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,6 +16,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use reader::{Reader, Syntax};
+pub use splice::{Edit, pick, splice};
 
 /// What a JSON value is, told from its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

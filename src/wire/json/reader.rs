@@ -23,7 +23,7 @@ pub struct Syntax {
 pub struct Reader<'a> {
     text: &'a str,
     /// Bytes before it are read. Always at the border of a character: it stands behind ASCII, or before something that is an error.
-    at: usize,
+    pub(super) at: usize,
     /// The brackets that close what is open in the value at hand; kept for its memory.
     open: Vec<u8>,
 }
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next byte that is not white space.
-    fn peek(&mut self) -> Option<u8> {
+    pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.byte() {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
@@ -137,18 +137,18 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads this byte, if it comes next.
-    fn take(&mut self, byte: u8) -> bool {
+    pub(super) fn take(&mut self, byte: u8) -> bool {
         let there = self.peek() == Some(byte);
         self.at += usize::from(there);
         there
     }
 
-    fn expect(&mut self, byte: u8) -> Result<(), Syntax> {
+    pub(super) fn expect(&mut self, byte: u8) -> Result<(), Syntax> {
         if self.take(byte) { Ok(()) } else { Err(self.syntax()) }
     }
 
     /// The name of a member.
-    fn name(&mut self) -> Result<Cow<'a, str>, Syntax> {
+    pub(super) fn name(&mut self) -> Result<Cow<'a, str>, Syntax> {
         if self.peek() != Some(b'"') {
             return Err(self.syntax());
         }
