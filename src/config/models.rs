@@ -9,7 +9,7 @@ use super::cursor::{Section, Value, closest};
 use super::env::Environment;
 use super::mistake::Position;
 use super::provider;
-use super::snapshot::{Cooldown, Fallback, Model, ModelMap, OnDisconnect, Price, Provider, Routing, Target, Trigger};
+use super::snapshot::{Cooldown, Fallback, Model, ModelMap, OnDisconnect, Price, Provider, Routing, Surface, Target, Trigger};
 use crate::chat::capability::{Capabilities, Overrides};
 use crate::chat::{Policy, Unknown, Unsupported};
 use crate::dialect::converse::Guardrail;
@@ -22,6 +22,8 @@ struct Options {
     max_tokens: Option<u64>,
     guardrail: Option<Guardrail>,
     base_model: Option<String>,
+    surface: Option<Surface>,
+    input_type: Option<String>,
 }
 
 /// Providers by name, and their order in the file.
@@ -79,8 +81,8 @@ fn providers(value: &Value<'_>, env: &Environment<'_>) -> Providers {
         }
         if let Some(kind) = provider::read(&value, env) {
             let provider = Provider { name: key.name.clone(), kind };
-            if provider.unavailable().is_some() {
-                value.note("providers of this type are not available in this version; its models answer 503");
+            if let Some(reason) = provider.unavailable() {
+                value.note(format_args!("the provider is not configured: {reason}; its models answer 503"));
             }
             by_name.insert(key.name.clone(), Arc::new(provider));
         }
@@ -193,6 +195,8 @@ fn options(section: &Section<'_>) -> Options {
         max_tokens: section.integer("max_tokens", 1, u64::from(u32::MAX)),
         guardrail: section.get("guardrail").and_then(|value| guardrail(&value)),
         base_model: section.get("base_model").and_then(|value| model_id(&value)).map(str::to_owned),
+        surface: section.get("surface").and_then(|value| value.choice(&[("converse", Surface::Converse), ("invoke", Surface::Invoke)])),
+        input_type: section.text_or_empty("input_type").map(str::to_owned),
     }
 }
 
@@ -263,11 +267,6 @@ fn long_target(value: &Value<'_>, providers: &Providers, defaults: &Options) -> 
     let narrow = |name, least, most| section.integer(name, least, most).and_then(|number| u32::try_from(number).ok());
     let weight = narrow("weight", 1, 1_000_000).unwrap_or(1);
     let priority = narrow("priority", 0, 1_000).unwrap_or(0);
-    if let Some(surface) = section.get("surface")
-        && surface.choice(&[("converse", true), ("invoke", false)]) == Some(false)
-    {
-        surface.unavailable();
-    }
     let own = options(&section);
     section.finish();
     let options = Options {
@@ -275,6 +274,8 @@ fn long_target(value: &Value<'_>, providers: &Providers, defaults: &Options) -> 
         max_tokens: own.max_tokens.or(defaults.max_tokens),
         guardrail: own.guardrail.or_else(|| defaults.guardrail.clone()),
         base_model: own.base_model.or_else(|| defaults.base_model.clone()),
+        surface: own.surface.or(defaults.surface),
+        input_type: own.input_type.or_else(|| defaults.input_type.clone()),
     };
     Some(Target { weight, priority, ..target(provider?, model?, &options) })
 }
@@ -284,7 +285,15 @@ fn target(provider: Arc<Provider>, model: &str, options: &Options) -> Target {
     for overrides in &options.overrides {
         capabilities.apply(overrides);
     }
-    Target { capabilities, default_max_tokens: options.max_tokens, guardrail: options.guardrail.clone(), ..Target::plain(provider, model) }
+    Target {
+        capabilities,
+        default_max_tokens: options.max_tokens,
+        guardrail: options.guardrail.clone(),
+        surface: options.surface,
+        base_model: options.base_model.clone(),
+        input_type: options.input_type.clone(),
+        ..Target::plain(provider, model)
+    }
 }
 
 /// The day Bedrock opened, 2023-09-28: for models whose id has no date of its own. Clients want some date, and none is older.

@@ -5,8 +5,8 @@ use super::env::Environment;
 use super::models::file;
 use super::secret::Secret;
 use super::snapshot::{AwsCredentials, AwsRole, AwsSource, Bedrock, ProviderKind};
-use crate::provider::bedrock;
 use crate::provider::endpoint::Endpoint;
+use crate::provider::{bedrock, openai, vertex};
 
 /// The types of `providers.*.type`.
 #[derive(Clone, Copy)]
@@ -21,6 +21,9 @@ enum Type {
 const TYPES: &[(&str, Type)] =
     &[("bedrock", Type::Bedrock), ("openai", Type::OpenAi), ("azure_openai", Type::AzureOpenAi), ("anthropic", Type::Anthropic), ("vertex", Type::Vertex)];
 
+/// Where Claude is, and Gemini too.
+const DEFAULT_LOCATION: &str = "us-east5";
+
 /// Reads one provider. `None` only if there were mistakes.
 pub(super) fn read(value: &Value<'_>, env: &Environment<'_>) -> Option<ProviderKind> {
     let section = value.section()?;
@@ -29,7 +32,7 @@ pub(super) fn read(value: &Value<'_>, env: &Environment<'_>) -> Option<ProviderK
     let kind = match kind {
         Type::Bedrock => bedrock(&section, env).map(ProviderKind::Bedrock),
         Type::OpenAi => {
-            let base_url = base_url(&section, env, &["OPENAI_BASE_URL", "OPENAI_API_BASE"], "https://api.openai.com/v1");
+            let base_url = base_url(&section, env, &["OPENAI_BASE_URL", "OPENAI_API_BASE"], openai::DEFAULT_BASE_URL);
             let api_key = key(&section, env, "OPENAI_API_KEY");
             base_url.map(|base_url| ProviderKind::OpenAi { base_url, api_key })
         }
@@ -43,16 +46,7 @@ pub(super) fn read(value: &Value<'_>, env: &Environment<'_>) -> Option<ProviderK
             let api_key = key(&section, env, "ANTHROPIC_API_KEY");
             base_url.map(|base_url| ProviderKind::Anthropic { base_url, api_key })
         }
-        Type::Vertex => Some(ProviderKind::Vertex {
-            project: section.text_or_empty("project").map(str::to_owned).or_else(|| env.get("GOOGLE_CLOUD_PROJECT")),
-            location: section
-                .text_or_empty("location")
-                .map(str::to_owned)
-                .or_else(|| env.get("GOOGLE_CLOUD_LOCATION"))
-                .unwrap_or_else(|| "us-east5".to_owned()),
-            endpoint: url(&section, "endpoint"),
-            credentials: file(&section, "credentials"),
-        }),
+        Type::Vertex => vertex(&section, env),
     };
     section.finish();
     kind
@@ -84,6 +78,24 @@ fn bedrock(section: &Section<'_>, env: &Environment<'_>) -> Option<Bedrock> {
     let region = region?;
     let endpoint = endpoint.unwrap_or_else(|| bedrock::endpoint(&region, fips, dual_stack));
     Some(Bedrock { region, endpoint, credentials })
+}
+
+fn vertex(section: &Section<'_>, env: &Environment<'_>) -> Option<ProviderKind> {
+    const EXPECTED: &str = "a location such as us-east5, us, eu or global";
+    let valid = |text: &str| vertex::is_location(text).then(|| text.to_owned());
+    let location = match section.text_or_empty("location") {
+        Some(_) => section.get("location").and_then(|value| value.parse(EXPECTED, valid)),
+        None => match env.get("GOOGLE_CLOUD_LOCATION") {
+            Some(text) => env.checked("GOOGLE_CLOUD_LOCATION", &text, EXPECTED, valid(&text)),
+            None => Some(DEFAULT_LOCATION.to_owned()),
+        },
+    };
+    let project = section.text_or_empty("project").map(str::to_owned).or_else(|| env.get("GOOGLE_CLOUD_PROJECT"));
+    let own_endpoint = url(section, "endpoint");
+    let credentials = file(section, "credentials").or_else(|| env.get("GOOGLE_APPLICATION_CREDENTIALS").map(Into::into));
+    let location = location?;
+    let endpoint = own_endpoint.unwrap_or_else(|| vertex::endpoint(&location));
+    Some(ProviderKind::Vertex { project, location, endpoint, credentials })
 }
 
 /// Credentials in the provider's own lines win over everything in the environment.

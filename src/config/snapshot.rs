@@ -14,6 +14,7 @@ use crate::chat::Policy;
 use crate::chat::capability::Capabilities;
 use crate::dialect::converse;
 use crate::provider::bedrock::{self, Endpoint, Operation};
+use crate::provider::{anthropic, openai, vertex};
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -291,10 +292,41 @@ impl Provider {
         }
     }
 
+    /// Where it listens, if that is known.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match &self.kind {
+            ProviderKind::Bedrock(bedrock) => Some(&bedrock.endpoint),
+            ProviderKind::OpenAi { base_url, .. } | ProviderKind::Anthropic { base_url, .. } => Some(base_url),
+            ProviderKind::AzureOpenAi { endpoint, .. } => endpoint.as_ref(),
+            ProviderKind::Vertex { endpoint, .. } => Some(endpoint),
+        }
+    }
+
     /// Whether a model id is one of the provider's own naming, so that it needs no line in the map.
     #[must_use]
     pub fn recognises(&self, model_id: &str) -> bool {
-        self.bedrock().is_some() && bedrock::recognises(model_id)
+        match &self.kind {
+            ProviderKind::Bedrock(_) => bedrock::recognises(model_id),
+            ProviderKind::OpenAi { .. } => openai::recognises(model_id),
+            ProviderKind::Anthropic { .. } => anthropic::recognises(model_id),
+            ProviderKind::Vertex { .. } => vertex::recognises(model_id),
+            // Deployments are called whatever their owner likes.
+            ProviderKind::AzureOpenAi { .. } => false,
+        }
+    }
+
+    /// Whether a model id may be one of the provider's, when the request or the operator names the provider. Bedrock's ids have a form; the others have to be
+    /// asked.
+    #[must_use]
+    pub fn may_know(&self, model_id: &str) -> bool {
+        self.bedrock().is_none() || bedrock::recognises(model_id)
+    }
+
+    /// Whether it is a server of somebody's own that speaks OpenAI's API: it may know any model, also one whose name looks like another provider's.
+    #[must_use]
+    pub fn knows_any_model(&self) -> bool {
+        matches!(&self.kind, ProviderKind::OpenAi { base_url, .. } if !openai::is_own(base_url))
     }
 
     /// Whether a model id is an ARN of the provider's region.
@@ -303,15 +335,16 @@ impl Provider {
         self.bedrock().is_some_and(|bedrock| bedrock::arn_region(model_id) == Some(&bedrock.region))
     }
 
-    /// Why this version cannot use the provider at all, whatever its credentials.
+    /// Why the provider cannot be used as it is configured.
     #[must_use]
     pub fn unavailable(&self) -> Option<&'static str> {
         match &self.kind {
-            ProviderKind::Bedrock(_) => None,
-            ProviderKind::OpenAi { .. } => Some("providers of type openai are not available in this version"),
-            ProviderKind::AzureOpenAi { .. } => Some("providers of type azure_openai are not available in this version"),
-            ProviderKind::Anthropic { .. } => Some("providers of type anthropic are not available in this version"),
-            ProviderKind::Vertex { .. } => Some("providers of type vertex are not available in this version"),
+            ProviderKind::OpenAi { base_url, api_key: None } if openai::is_own(base_url) => Some("it has no api_key, and OPENAI_API_KEY is not set"),
+            ProviderKind::AzureOpenAi { endpoint: None, .. } => Some("it has no endpoint, and AZURE_OPENAI_ENDPOINT is not set"),
+            ProviderKind::AzureOpenAi { api_key: None, .. } => Some("it has no api_key, and AZURE_OPENAI_API_KEY is not set"),
+            ProviderKind::Anthropic { api_key: None, .. } => Some("it has no api_key, and ANTHROPIC_API_KEY is not set"),
+            ProviderKind::Vertex { project: None, .. } => Some("it has no project, and GOOGLE_CLOUD_PROJECT is not set"),
+            _ => None,
         }
     }
 }
@@ -350,9 +383,9 @@ pub enum ProviderKind {
         project: Option<String>,
         /// A region, `us`, `eu` or `global`.
         location: String,
-        /// Instead of the location's own host.
-        endpoint: Option<Endpoint>,
-        /// A service-account file, instead of the application default.
+        /// The location's own host, or another one.
+        endpoint: Endpoint,
+        /// A file with credentials, instead of the application default.
         credentials: Option<PathBuf>,
     },
 }
@@ -451,13 +484,40 @@ pub struct Target {
     pub default_max_tokens: Option<u64>,
     /// The guardrail that watches over it.
     pub guardrail: Option<converse::Guardrail>,
+    /// How Messages clients reach it on Bedrock; unset, by whether it is Claude.
+    pub surface: Option<Surface>,
+    /// What the model really is, where its id does not tell.
+    pub base_model: Option<String>,
+    /// What embeddings are for, where the client does not say: Cohere's `input_type`.
+    pub input_type: Option<String>,
     /// Path of the Converse operation, encoded; empty where the provider has no such thing.
     pub converse_path: String,
     /// Path of the ConverseStream operation, encoded; empty where the provider has no such thing.
     pub converse_stream_path: String,
 }
 
+/// How a model on Bedrock is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surface {
+    /// Through Bedrock's uniform API.
+    Converse,
+    /// Through InvokeModel, in the model's own API.
+    Invoke,
+}
+
 impl Target {
+    /// The id that tells which family the model is of.
+    #[must_use]
+    pub fn family_id(&self) -> &str {
+        self.base_model.as_deref().unwrap_or(&self.model)
+    }
+
+    /// Whether Messages clients reach it as they are, through InvokeModel.
+    #[must_use]
+    pub fn speaks_messages(&self) -> bool {
+        self.provider.bedrock().is_some() && self.surface.map_or_else(|| bedrock::is_claude(self.family_id()), |surface| surface == Surface::Invoke)
+    }
+
     /// A target with nothing but its model id: what a request that names an id of the provider's own gets.
     #[must_use]
     pub fn plain(provider: Arc<Provider>, model: &str) -> Self {
@@ -469,6 +529,9 @@ impl Target {
             capabilities: Capabilities::of(model),
             default_max_tokens: None,
             guardrail: None,
+            surface: None,
+            base_model: None,
+            input_type: None,
             converse_path: path(Operation::Converse),
             converse_stream_path: path(Operation::ConverseStream),
             provider,

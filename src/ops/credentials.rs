@@ -62,6 +62,10 @@ pub enum Current {
     Ready(Arc<Credentials>),
     /// Send this token, sign nothing.
     Bearer(Arc<str>),
+    /// Send this key, in the provider's own header.
+    Key(Arc<str>),
+    /// Nothing is needed.
+    Open,
     /// The first resolution is under way: see [`Store::wait_ready`].
     Pending,
     /// There are none, and why: safe to show.
@@ -73,6 +77,8 @@ impl fmt::Debug for Current {
         match self {
             Current::Ready(_) => f.write_str("Ready(***)"),
             Current::Bearer(_) => f.write_str("Bearer(***)"),
+            Current::Key(_) => f.write_str("Key(***)"),
+            Current::Open => f.write_str("Open"),
             Current::Pending => f.write_str("Pending"),
             Current::Missing(reason) => write!(f, "Missing({reason})"),
         }
@@ -348,7 +354,7 @@ fn refresh_after(left: Duration, jitter: f64) -> Duration {
 }
 
 /// Doubles with every failure up to the cap, less up to a half.
-fn backoff(failures: u32, jitter: f64) -> Duration {
+pub(super) fn backoff(failures: u32, jitter: f64) -> Duration {
     let (first, most) = BACKOFF;
     first.saturating_mul(1_u32.checked_shl(failures.saturating_sub(1)).unwrap_or(u32::MAX)).min(most).mul_f64(1.0 - 0.5 * jitter)
 }

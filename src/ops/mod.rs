@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod credentials;
+pub mod google;
 pub mod metrics;
 pub mod resolve;
 pub mod upstreams;

@@ -3,23 +3,84 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::snapshot::{ModelMap, Provider};
+use tokio::time::Instant;
+
+use crate::config::snapshot::{ModelMap, Provider, ProviderKind};
 use crate::ops::credentials::{Current, Store, Stores};
+use crate::ops::google;
 use crate::ops::resolve::Addresses;
 
 /// One provider's credentials and addresses.
 #[derive(Debug)]
 pub struct Upstream {
     /// Credentials, read without a lock.
-    pub credentials: Arc<Store>,
+    pub credentials: Credentials,
     /// Addresses of its endpoint.
     pub addresses: Addresses,
 }
 
-/// All providers that this version can use.
+/// Where a provider's credentials come from.
+#[derive(Debug)]
+pub enum Credentials {
+    /// From the configuration, for ever.
+    Fixed(Current),
+    /// From AWS.
+    Aws(Arc<Store>),
+    /// From Google.
+    Google(google::Store),
+}
+
+impl Credentials {
+    fn of(provider: &Provider, aws: &Stores) -> Self {
+        match &provider.kind {
+            ProviderKind::Bedrock(_) => aws
+                .get(&provider.name)
+                .map_or_else(|| Credentials::Fixed(Current::Missing("there are no AWS credentials".into())), |store| Credentials::Aws(Arc::clone(store))),
+            ProviderKind::Vertex { credentials, .. } => Credentials::Google(google::Store::new(&provider.name, credentials.clone())),
+            ProviderKind::OpenAi { api_key: Some(key), .. } => Credentials::Fixed(Current::Bearer(Arc::clone(key.expose()))),
+            // A server of one's own may ask for none.
+            ProviderKind::OpenAi { api_key: None, .. } => Credentials::Fixed(Current::Open),
+            ProviderKind::AzureOpenAi { api_key: Some(key), .. } | ProviderKind::Anthropic { api_key: Some(key), .. } => {
+                Credentials::Fixed(Current::Key(Arc::clone(key.expose())))
+            }
+            ProviderKind::AzureOpenAi { api_key: None, .. } | ProviderKind::Anthropic { api_key: None, .. } => {
+                Credentials::Fixed(Current::Missing("there is no API key".into()))
+            }
+        }
+    }
+
+    /// What a request can be sent with, now. Lock-free.
+    pub fn current(&self) -> Current {
+        match self {
+            Credentials::Fixed(current) => current.clone(),
+            Credentials::Aws(store) => store.current(),
+            Credentials::Google(store) => store.current(),
+        }
+    }
+
+    /// Waits for the first ones, but not past the deadline.
+    pub async fn wait_ready(&self, deadline: Instant) -> Current {
+        match self {
+            Credentials::Fixed(current) => current.clone(),
+            Credentials::Aws(store) => store.wait_ready(deadline).await,
+            Credentials::Google(store) => store.wait_ready(deadline).await,
+        }
+    }
+
+    fn spawn(&self) {
+        match self {
+            Credentials::Fixed(_) => {}
+            // All at once, by `Upstreams::background`.
+            Credentials::Aws(_) => {}
+            Credentials::Google(store) => store.spawn(),
+        }
+    }
+}
+
+/// All providers that can be used as they are configured.
 #[derive(Debug)]
 pub struct Upstreams {
-    credentials: Stores,
+    aws: Stores,
     by_name: BTreeMap<String, Arc<Upstream>>,
     /// Providers of the configuration that can't be used, with the reason.
     unusable: BTreeMap<String, &'static str>,
@@ -39,29 +100,33 @@ pub struct State {
 impl Upstreams {
     /// Prepares the providers of a model map. Nothing is looked up or fetched yet: [`Upstreams::background`] does that.
     pub fn new(models: &ModelMap) -> Self {
-        let credentials = Stores::new(models);
+        let aws = Stores::new(models);
         let mut by_name = BTreeMap::new();
         let mut unusable = BTreeMap::new();
         for provider in models.providers.values() {
-            if let (Some(bedrock), Some(store)) = (provider.bedrock(), credentials.get(&provider.name)) {
-                let addresses = Addresses::new(&bedrock.endpoint.host, bedrock.endpoint.port);
-                by_name.insert(provider.name.clone(), Arc::new(Upstream { credentials: Arc::clone(store), addresses }));
-            } else if let Some(reason) = provider.unavailable() {
-                unusable.insert(provider.name.clone(), reason);
+            match (provider.unavailable(), provider.endpoint()) {
+                (None, Some(endpoint)) => {
+                    let upstream = Upstream { credentials: Credentials::of(provider, &aws), addresses: Addresses::new(&endpoint.host, endpoint.port) };
+                    by_name.insert(provider.name.clone(), Arc::new(upstream));
+                }
+                (reason, _) => _ = unusable.insert(provider.name.clone(), reason.unwrap_or("it has no endpoint")),
             }
         }
-        Upstreams { credentials, by_name, unusable }
+        Upstreams { aws, by_name, unusable }
     }
 
     /// Runs what keeps the providers usable, for as long as the process lives.
     pub async fn background(&self) {
-        self.credentials.spawn();
+        self.aws.spawn();
         let mut tasks = tokio::task::JoinSet::new();
         for upstream in self.by_name.values() {
+            upstream.credentials.spawn();
             let upstream = Arc::clone(upstream);
             tasks.spawn(async move { upstream.addresses.keep_fresh().await });
         }
         while tasks.join_next().await.is_some() {}
+        // Credentials are renewed by tasks of their own, as long as the stores are there.
+        std::future::pending::<()>().await;
     }
 
     /// A provider by its name in the configuration.
@@ -71,7 +136,7 @@ impl Upstreams {
 
     /// Whether requests may be routed to a provider: its credentials are there or on their way.
     pub fn usable(&self, provider: &Provider) -> bool {
-        self.credentials.usable(provider)
+        self.of(&provider.name).is_some_and(|upstream| !matches!(upstream.credentials.current(), Current::Missing(_)))
     }
 
     /// Why a provider has no credentials, if it has none. Free of secrets.
@@ -86,7 +151,7 @@ impl Upstreams {
     pub fn states(&self) -> impl Iterator<Item = (&str, State)> {
         let live = self.by_name.iter().map(|(name, upstream)| {
             let state = match upstream.credentials.current() {
-                Current::Ready(_) | Current::Bearer(_) => State { ready: true, word: "ready", reason: None },
+                Current::Ready(_) | Current::Bearer(_) | Current::Key(_) | Current::Open => State { ready: true, word: "ready", reason: None },
                 Current::Pending => State { ready: false, word: "pending", reason: Some("credentials are being fetched".to_owned()) },
                 Current::Missing(reason) => State { ready: false, word: "not configured", reason: Some(reason.to_string()) },
             };

@@ -6,8 +6,9 @@
 //! and `data/partitions.json`), paths the service model beside it.
 //! API: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>.
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 
+use super::SEGMENT;
 pub use super::endpoint::{Endpoint, EndpointError};
 
 /// The name that requests are signed for; it is not that of the host.
@@ -15,9 +16,6 @@ pub const SIGNING_NAME: &str = "bedrock";
 
 /// Longest model id that Converse and InvokeModel take (service model, `ConversationalModelId`).
 pub const MAX_MODEL_ID_BYTES: usize = 2048;
-
-/// What AWS SDKs encode in a path segment: everything but unreserved characters.
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// A group of regions with DNS suffixes of its own.
 struct Partition {
@@ -94,6 +92,30 @@ impl Operation {
             Operation::InvokeStream => "invoke-with-response-stream",
         }
     }
+}
+
+/// The operation of a path's last segment: `converse` → [`Operation::Converse`].
+#[must_use]
+pub fn operation(segment: &str) -> Option<Operation> {
+    [Operation::Converse, Operation::ConverseStream, Operation::CountTokens, Operation::Invoke, Operation::InvokeStream]
+        .into_iter()
+        .find(|operation| operation.segment() == segment)
+}
+
+/// The model id that CountTokens takes: that of a foundation model, without the prefix of an inference profile.
+#[must_use]
+pub fn counted_model(model_id: &str) -> &str {
+    let id = if model_id.starts_with("arn:") { model_id.rsplit('/').next().unwrap_or(model_id) } else { model_id };
+    match id.split_once('.') {
+        Some((area, rest)) if GEOGRAPHIES.contains(&area) && rest.contains('.') => rest,
+        _ => id,
+    }
+}
+
+/// Whether a model is Claude, whose own API InvokeModel speaks.
+#[must_use]
+pub fn is_claude(model_id: &str) -> bool {
+    vendor(model_id) == Some("anthropic")
 }
 
 /// Why a text cannot be a model id.

@@ -32,7 +32,7 @@ pub(super) async fn wait_ready(upstream: &Upstream) -> std::result::Result<(), A
         upstream.credentials.wait_ready(tokio::time::Instant::now() + CREDENTIALS_WAIT).await;
     }
     match upstream.credentials.current() {
-        Current::Ready(_) | Current::Bearer(_) => Ok(()),
+        Current::Ready(_) | Current::Bearer(_) | Current::Key(_) | Current::Open => Ok(()),
         Current::Pending => Err(ApiError {
             retry_after: Some("5".to_owned()),
             ..ApiError::new(ErrorKind::NotConfigured, "The provider's credentials are still being fetched.")
@@ -116,7 +116,7 @@ pub(super) fn head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
                 }
             }
         }
-        Current::Pending | Current::Missing(_) => {
+        Current::Key(_) | Current::Open | Current::Pending | Current::Missing(_) => {
             return Err(give_up(ctx, ApiError::new(ErrorKind::NotConfigured, "The provider has no usable credentials.")));
         }
     }
