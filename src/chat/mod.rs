@@ -16,6 +16,7 @@ pub mod fields;
 pub mod names;
 mod policy;
 pub mod read;
+pub mod redact;
 mod request;
 mod response;
 

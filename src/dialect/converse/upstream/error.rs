@@ -14,6 +14,7 @@ use crate::chat::{ApiError, ErrorKind};
 use crate::wire::json::Raw;
 
 use crate::chat::fields::Members;
+use crate::chat::redact::{MESSAGE_MAX, OUR_CREDENTIALS, cut, redact};
 
 /// Name in lower case → what it means.
 const NAMES: &[(&str, ErrorKind)] = &[
@@ -69,12 +70,6 @@ const TOO_LONG: [&str; 9] = [
 
 /// What messages say when it is the credentials that were refused, under whatever name.
 const CREDENTIALS: [&str; 7] = ["security token", "signature we calculated", "signature expired", "signature not yet", "credential", "api key", "bearer token"];
-
-/// What callers are told about the gateway's own credentials.
-const OUR_CREDENTIALS: &str = "the gateway could not authenticate itself to the model provider";
-
-/// The longest message that is passed on, in bytes.
-const MESSAGE_MAX: usize = 2000;
 
 /// Reads an HTTP error answer. `error_type` is the header `x-amzn-errortype`, `retry_after` the header `retry-after`.
 ///
@@ -210,70 +205,6 @@ fn in_general(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The beginning of a text, at most so many bytes.
-fn cut(text: &str, most: usize) -> &str {
-    let mut end = most.min(text.len());
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or(text)
-}
-
-/// Takes out what tells about the operator's account: ARNs, account ids, access key ids, host names of AWS. A model's name stays.
-fn redact(text: &str) -> String {
-    let is_edge = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '`' | '(' | ')' | '[' | ']' | '{' | '}' | '<' | '>' | ',' | ';');
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let word = rest.find(is_edge).unwrap_or(rest.len());
-        redact_word(rest.get(..word).unwrap_or_default(), &mut out);
-        rest = rest.get(word..).unwrap_or_default();
-        let edge = rest.find(|c| !is_edge(c)).unwrap_or(rest.len());
-        out.push_str(rest.get(..edge).unwrap_or_default());
-        rest = rest.get(edge..).unwrap_or_default();
-    }
-    out
-}
-
-fn redact_word(word: &str, out: &mut String) {
-    if let Some((before, arn)) = word.split_once("arn:aws") {
-        out.push_str(before);
-        // `arn:aws:bedrock:us-east-1::foundation-model/…` names no account.
-        match arn.split_once("::foundation-model/") {
-            Some((_, model)) => out.push_str(model),
-            None => out.push_str("[arn]"),
-        }
-        return;
-    }
-    if word.contains(".amazonaws.com") || word.contains(".api.aws") {
-        out.push_str("[host]");
-        return;
-    }
-    // Runs of letters and digits, and what stands between them.
-    let mut rest = word;
-    while !rest.is_empty() {
-        let run = rest.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-        let piece = rest.get(..run).unwrap_or_default();
-        if piece.len() == 12 && piece.bytes().all(|byte| byte.is_ascii_digit()) {
-            out.push_str("[account]");
-        } else if is_key_id(piece) {
-            out.push_str("[key id]");
-        } else {
-            out.push_str(piece);
-        }
-        rest = rest.get(run..).unwrap_or_default();
-        let gap = rest.find(|c: char| c.is_ascii_alphanumeric()).unwrap_or(rest.len());
-        out.push_str(rest.get(..gap).unwrap_or_default());
-        rest = rest.get(gap..).unwrap_or_default();
-    }
-}
-
-/// `AKIA…`, `ASIA…` and other ids that IAM gives.
-fn is_key_id(piece: &str) -> bool {
-    const PREFIXES: [&str; 8] = ["AKIA", "ASIA", "ABIA", "ACCA", "AROA", "AIDA", "ANPA", "AGPA"];
-    piece.len() >= 16 && PREFIXES.iter().any(|prefix| piece.starts_with(prefix)) && piece.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -370,23 +301,5 @@ mod tests {
             let error = decode(403, Some(name), None, format!(r#"{{"message":"{message}"}}"#).as_bytes());
             assert_eq!((error.kind, error.status, error.message.as_ref()), (ErrorKind::BadUpstream, 502, OUR_CREDENTIALS));
         }
-    }
-
-    #[test]
-    fn accounts_do_not_show() {
-        for (text, shown) in [
-            (
-                "User: arn:aws:sts::123456789012:assumed-role/Gateway/i-0abc is not authorized to perform: bedrock:InvokeModel on resource: \
-                 arn:aws:bedrock:us-east-1::foundation-model/anthropic.claude-v2 because no policy allows it",
-                "User: [arn] is not authorized to perform: bedrock:InvokeModel on resource: anthropic.claude-v2 because no policy allows it",
-            ),
-            ("Account 123456789012, key AKIAIOSFODNN7EXAMPLE.", "Account [account], key [key id]."),
-            ("1234567890123 tokens of 12345678901", "1234567890123 tokens of 12345678901"),
-            ("https://bedrock-runtime.us-east-1.amazonaws.com/model failed", "[host] failed"),
-            ("größe: \"x\"", "größe: \"x\""),
-        ] {
-            assert_eq!(redact(text), shown);
-        }
-        assert_eq!(cut("größe", 3), "gr");
     }
 }
