@@ -88,6 +88,43 @@ impl ErrorKind {
         }
     }
 
+    /// What an upstream's status means, where its body does not say more.
+    #[must_use]
+    pub fn of_upstream(status: u16) -> Self {
+        match status {
+            403 => ErrorKind::PermissionDenied,
+            404 => ErrorKind::ModelNotFound,
+            408 | 504 => ErrorKind::Timeout,
+            413 => ErrorKind::TooLarge,
+            424 => ErrorKind::ModelError,
+            429 => ErrorKind::RateLimited,
+            401 | 405 | 407 => ErrorKind::BadUpstream,
+            400..500 => ErrorKind::InvalidRequest,
+            500 => ErrorKind::UpstreamInternal,
+            503 | 529 => ErrorKind::Unavailable,
+            _ => ErrorKind::BadUpstream,
+        }
+    }
+
+    /// What to say of an upstream's error that says nothing itself.
+    #[must_use]
+    pub fn in_general(self) -> &'static str {
+        match self {
+            ErrorKind::InvalidRequest => "the model provider refused the request",
+            ErrorKind::ContextLengthExceeded => "the conversation is too long for the model",
+            ErrorKind::PermissionDenied => "the model provider does not allow the use of this model",
+            ErrorKind::ModelNotFound => "the model provider does not know this model",
+            ErrorKind::TooLarge => "the request is too large for the model provider",
+            ErrorKind::RateLimited => "the model provider's rate limit is reached",
+            ErrorKind::UpstreamInternal => "the model provider reports a fault of its own",
+            ErrorKind::ModelError => "the model failed while it worked on the request",
+            ErrorKind::Unavailable => "the model provider is temporarily unavailable",
+            ErrorKind::ModelNotReady => "the model is not ready yet",
+            ErrorKind::Timeout => "the model took too long to answer",
+            _ => "the model provider's answer could not be used",
+        }
+    }
+
     /// Every kind, for table tests.
     pub const ALL: [ErrorKind; 18] = [
         ErrorKind::InvalidRequest,

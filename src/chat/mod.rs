@@ -13,6 +13,7 @@ mod encoded;
 mod error;
 mod event;
 pub mod fields;
+pub mod media;
 pub mod names;
 mod policy;
 pub mod read;

@@ -140,7 +140,7 @@ fn named(name: Option<&str>, status: Option<u16>, message: Option<Cow<'_, str>>)
     let known = name.as_deref().and_then(|name| NAMES.iter().find(|(known, _)| *known == name));
     let mut kind = match (known, status) {
         (Some((_, kind)), _) => *kind,
-        (None, Some(status)) => by_status(status),
+        (None, Some(status)) => ErrorKind::of_upstream(status),
         (None, None) => ErrorKind::BadUpstream,
     };
     let lower = message.as_deref().unwrap_or_default().to_ascii_lowercase();
@@ -158,7 +158,7 @@ fn named(name: Option<&str>, status: Option<u16>, message: Option<Cow<'_, str>>)
     }
     let text = match message {
         Some(message) => Cow::Owned(redact(cut(message.trim(), MESSAGE_MAX))),
-        None => Cow::Borrowed(in_general(kind)),
+        None => Cow::Borrowed(kind.in_general()),
     };
     let mut error = ApiError::new(kind, text);
     // A client error that nobody knows keeps its status.
@@ -168,41 +168,6 @@ fn named(name: Option<&str>, status: Option<u16>, message: Option<Cow<'_, str>>)
         error.status = status;
     }
     error
-}
-
-/// What an unknown name means, by its status.
-fn by_status(status: u16) -> ErrorKind {
-    match status {
-        403 => ErrorKind::PermissionDenied,
-        404 => ErrorKind::ModelNotFound,
-        408 | 504 => ErrorKind::Timeout,
-        413 => ErrorKind::TooLarge,
-        424 => ErrorKind::ModelError,
-        429 => ErrorKind::RateLimited,
-        401 | 405 | 407 => ErrorKind::BadUpstream,
-        400..500 => ErrorKind::InvalidRequest,
-        500 => ErrorKind::UpstreamInternal,
-        503 | 529 => ErrorKind::Unavailable,
-        _ => ErrorKind::BadUpstream,
-    }
-}
-
-/// What to say when the answer says nothing.
-fn in_general(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::InvalidRequest => "the model provider refused the request",
-        ErrorKind::ContextLengthExceeded => "the conversation is too long for the model",
-        ErrorKind::PermissionDenied => "the model provider does not allow the use of this model",
-        ErrorKind::ModelNotFound => "the model provider does not know this model",
-        ErrorKind::TooLarge => "the request is too large for the model provider",
-        ErrorKind::RateLimited => "the model provider's rate limit is reached",
-        ErrorKind::UpstreamInternal => "the model provider reports a fault of its own",
-        ErrorKind::ModelError => "the model failed while it worked on the request",
-        ErrorKind::Unavailable => "the model provider is temporarily unavailable",
-        ErrorKind::ModelNotReady => "the model is not ready yet",
-        ErrorKind::Timeout => "the model took too long to answer",
-        _ => "the model provider's answer could not be used",
-    }
 }
 
 #[cfg(test)]
@@ -256,7 +221,7 @@ mod tests {
             let error = exception(name, br#"{"message":"slow down"}"#);
             assert_eq!((error.kind, error.status, error.message.as_ref()), (kind, status, "slow down"), "{name}");
         }
-        assert_eq!(exception("throttlingException", b"").message, in_general(ErrorKind::RateLimited));
+        assert_eq!(exception("throttlingException", b"").message, ErrorKind::RateLimited.in_general());
         assert_eq!(exception("modelStreamErrorException", br#"{"message":"m","originalMessage":"o"}"#).message, "m (o)");
     }
 
