@@ -15,11 +15,14 @@ mod event;
 pub mod fields;
 pub mod media;
 pub mod names;
+pub mod pairs;
 mod policy;
 pub mod read;
 pub mod redact;
 mod request;
 mod response;
+pub mod schema;
+pub mod thinking;
 
 pub use encoded::{Encoded, Options, Restore};
 pub use error::{ApiError, ErrorKind};

@@ -63,25 +63,36 @@ impl<'r> ToolNames<'r> {
 }
 
 /// The ids of the tool uses of one request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct CallIds {
+    /// Which ids the target takes.
+    is_valid: fn(&str) -> bool,
     taken: HashSet<String>,
     /// The last number that was put behind a name.
     numbers: HashMap<String, usize>,
 }
 
 impl CallIds {
-    /// Reserves the valid ids of the request.
+    /// Reserves the ids of the request that Bedrock takes.
     pub fn new<'t>(ids: impl Iterator<Item = Cow<'t, str>>) -> Self {
-        CallIds { taken: ids.filter(|id| is_call_id(id)).map(Cow::into_owned).collect(), numbers: HashMap::new() }
+        Self::that(is_call_id, ids)
+    }
+
+    /// Reserves the ids of the request that Anthropic takes: letters, digits, `_` and `-`.
+    pub fn plain<'t>(ids: impl Iterator<Item = Cow<'t, str>>) -> Self {
+        Self::that(is_name, ids)
+    }
+
+    fn that<'t>(is_valid: fn(&str) -> bool, ids: impl Iterator<Item = Cow<'t, str>>) -> Self {
+        CallIds { is_valid, taken: ids.filter(|id| is_valid(id)).map(Cow::into_owned).collect(), numbers: HashMap::new() }
     }
 
     /// The id on the wire of one use. `again` says that another use had this id before. Needs no escape.
     pub fn wire<'t>(&mut self, id: Cow<'t, str>, again: bool) -> Cow<'t, str> {
-        if !again && is_call_id(&id) {
+        if !again && (self.is_valid)(&id) {
             return id;
         }
-        let base = if is_call_id(&id) { id.into_owned() } else { format!("tooluse_{:016x}", hash(&id)) };
+        let base = if (self.is_valid)(&id) { id.into_owned() } else { format!("tooluse_{:016x}", hash(&id)) };
         let mut wire = base.clone();
         if again || self.taken.contains(&wire) {
             let number = self.numbers.entry(base.clone()).or_insert(1);

@@ -11,7 +11,6 @@
 
 mod extras;
 mod media;
-mod schema;
 mod thinking;
 mod tools;
 mod turns;

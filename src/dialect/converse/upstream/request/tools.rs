@@ -8,12 +8,12 @@ use std::collections::{HashMap, HashSet};
 use crate::chat::{ApiError, CachePoint, OutputFormat, Request, Tool, ToolChoice};
 use crate::wire::json::{Kind, Object, Raw, Text, write_text};
 
-use super::schema::{self, Wish};
 use super::turns::{Conversation, Mark};
 use crate::chat::Ledger;
 use crate::chat::capability::{Capabilities, ForcedChoice, StructuredOutput};
 use crate::chat::fields::Members;
 use crate::chat::names::ToolNames;
+use crate::chat::schema::{self, Wish};
 
 /// The tool that stands for an output shape.
 pub(super) const FORMAT_TOOL: &str = "json_answer";

@@ -8,24 +8,23 @@
 
 use std::borrow::Cow;
 
+use crate::chat::fields::{Fields, Members};
 use crate::wire::json::{Kind, Raw, Text};
 
-use crate::chat::fields::{Fields, Members};
-
 /// What is sent when a tool has no usable schema.
-pub(super) const EMPTY: &str = r#"{"type":"object","properties":{}}"#;
+pub const EMPTY: &str = r#"{"type":"object","properties":{}}"#;
 
 /// How a schema shall be changed.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Wish {
+pub struct Wish {
     /// Every object says `additionalProperties: false`.
-    pub(super) closed: bool,
+    pub closed: bool,
     /// No `pattern` with look-around or NUL.
-    pub(super) plain_patterns: bool,
+    pub plain_patterns: bool,
 }
 
 /// The schema of a tool: its top must be an object schema.
-pub(super) fn of_tool<'r>(parameters: Option<Raw<'r>>, wish: Wish) -> Cow<'r, str> {
+pub fn of_tool<'r>(parameters: Option<Raw<'r>>, wish: Wish) -> Cow<'r, str> {
     let Some(raw) = parameters.filter(|raw| raw.kind() == Kind::Object) else { return rewrite(EMPTY, wish) };
     // Only the names at the top are needed; most schemas begin with `type`.
     let members = Members::of(raw);
@@ -51,7 +50,7 @@ pub(super) fn of_tool<'r>(parameters: Option<Raw<'r>>, wish: Wish) -> Cow<'r, st
 }
 
 /// Rewrites a schema, or gives it back as it is.
-pub(super) fn rewrite(schema: &str, wish: Wish) -> Cow<'_, str> {
+pub fn rewrite(schema: &str, wish: Wish) -> Cow<'_, str> {
     let patterns = wish.plain_patterns && schema.contains("\"pattern\"");
     if !patterns && !wish.closed {
         return Cow::Borrowed(schema);
@@ -62,7 +61,7 @@ pub(super) fn rewrite(schema: &str, wish: Wish) -> Cow<'_, str> {
 }
 
 /// Whether some object of the schema says that it takes members it does not name, which no strict mode allows.
-pub(super) fn is_open(schema: &str) -> bool {
+pub fn is_open(schema: &str) -> bool {
     let mut rest = schema;
     while let Some(at) = rest.find("\"additionalProperties\"") {
         rest = rest.get(at + "\"additionalProperties\"".len()..).unwrap_or_default().trim_start();
