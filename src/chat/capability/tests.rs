@@ -12,6 +12,14 @@ fn regions_and_arns_do_not_hide_the_model() {
         ("arn:aws-us-gov:bedrock:us-gov-west-1:123456789012:inference-profile/us-gov.meta.llama3-3-70b-instruct-v1:0", "meta.llama3-3-70b-instruct-v1:0"),
         ("arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/abc123", "abc123"),
         ("deepseek.v3.2", "deepseek.v3.2"),
+        ("projects/p/locations/global/publishers/anthropic/models/claude-opus-4-5@20251101", "claude-opus-4-5@20251101"),
+        ("publishers/google/models/gemini-2.5-pro", "gemini-2.5-pro"),
+        ("google/gemini-2.5-flash", "gemini-2.5-flash"),
+        ("meta-llama/Llama-4", "meta-llama/Llama-4"),
+        ("gpt-5.2", "gpt-5.2"),
+        ("publishers/", "publishers/"),
+        ("arn:", "arn:"),
+        ("", ""),
     ] {
         assert_eq!(base_model(id), base, "{id}");
     }
@@ -124,4 +132,164 @@ fn overrides_read_from_yaml_and_refuse_what_they_do_not_know() {
     };
     assert_eq!(takes, expected);
     assert!(serde_yaml::from_str::<Overrides>("temperatures: true").is_err());
+}
+
+#[test]
+fn a_row_is_found_by_its_beginning_whoever_serves_the_model() {
+    for (id, pattern) in [
+        ("us.anthropic.claude-3-7-sonnet-20250219-v1:0", "claude-3-7"),
+        ("arn:aws:bedrock:us-east-1:123456789012:inference-profile/eu.anthropic.claude-opus-4-5-20251101-v1:0", "claude-opus-4-5"),
+        ("claude-opus-4-5-20251101", "claude-opus-4-5"),
+        ("claude-opus-4-5@20251101", "claude-opus-4-5"),
+        ("publishers/anthropic/models/claude-opus-4-5@20251101", "claude-opus-4-5"),
+        ("anthropic/claude-opus-4-5", "claude-opus-4-5"),
+        ("claude-3-5-sonnet@20240620", "claude-3-5-sonnet-20240620"),
+        ("claude-3-5-sonnet-v2@20241022", "claude-3-5"),
+        ("claude-sonnet-4@20250514", "claude-sonnet-4-2025"),
+        ("claude-sonnet-4-0", "claude-sonnet-4-0"),
+        ("claude-opus-4", "claude-opus-4"),
+        ("claude-opus-4-8", "claude-opus-4-"),
+        ("claude-2.1", "claude-2"),
+        ("amazon.nova-micro-v1:0", "amazon.nova-micro"),
+        ("openai.gpt-oss-120b-1:0", "openai.gpt-oss"),
+        ("openai.gpt-5.6", "openai."),
+        ("openai/gpt-oss-120b", "gpt-oss"),
+        ("gpt-4o-mini", "gpt-4o"),
+        ("gpt-4-0613", "gpt-4"),
+        ("gpt-6-large", "gpt-"),
+        ("o4-mini", "o4"),
+        ("chatgpt-4o-latest", "chatgpt-"),
+        ("google/gemini-3-pro", "gemini-"),
+        ("mistral-large-latest", "unknown"),
+        ("@", "unknown"),
+        ("", "unknown"),
+    ] {
+        assert_eq!(Capabilities::find(id).0, pattern, "{id}");
+        assert_eq!(Capabilities::find(id).1, Capabilities::of(id));
+    }
+}
+
+#[test]
+fn claude_is_the_same_with_every_provider_but_for_counting() {
+    for (bedrock, others) in [
+        ("anthropic.claude-3-haiku-20240307-v1:0", ["claude-3-haiku-20240307", "claude-3-haiku@20240307"]),
+        ("anthropic.claude-3-5-sonnet-20240620-v1:0", ["claude-3-5-sonnet-20240620", "claude-3-5-sonnet@20240620"]),
+        ("anthropic.claude-opus-4-20250514-v1:0", ["claude-opus-4-20250514", "claude-opus-4@20250514"]),
+        ("us.anthropic.claude-opus-4-1-20250805-v1:0", ["claude-opus-4-1-20250805", "claude-opus-4-1@20250805"]),
+        ("global.anthropic.claude-haiku-4-5-20251001-v1:0", ["claude-haiku-4-5", "claude-haiku-4-5@20251001"]),
+        ("anthropic.claude-opus-4-6-v1", ["claude-opus-4-6", "publishers/anthropic/models/claude-opus-4-6"]),
+        ("anthropic.claude-opus-5", ["claude-opus-5", "publishers/anthropic/models/claude-opus-5"]),
+        ("anthropic.claude-fable-5-1", ["claude-fable-5-1", "claude-fable-5-1@default"]),
+    ] {
+        let there = Capabilities::of(bedrock);
+        assert!(there.anthropic_fields);
+        for other in others {
+            assert_eq!(Capabilities::of(other), Capabilities { count_tokens: true, ..there.clone() }, "{other}");
+        }
+    }
+}
+
+#[test]
+fn newest_claudes_refuse_what_the_older_ones_took() {
+    for (id, reasoning, forced_choice) in [
+        ("claude-opus-4-7", Reasoning::AdaptiveOnly, ForcedChoice::Tool),
+        ("claude-opus-5", Reasoning::AdaptiveOnly, ForcedChoice::Tool),
+        ("claude-opus-5-5", Reasoning::AdaptiveAlways, ForcedChoice::None),
+        ("claude-fable-5", Reasoning::AdaptiveAlways, ForcedChoice::Tool),
+        ("claude-fable-5-2", Reasoning::AdaptiveAlways, ForcedChoice::None),
+        ("claude-mythos-5", Reasoning::AdaptiveAlways, ForcedChoice::Tool),
+    ] {
+        let takes = Capabilities::of(id);
+        assert_eq!((takes.reasoning, takes.forced_choice, takes.sampling, takes.prefill), (reasoning, forced_choice, false, false), "{id}");
+    }
+}
+
+#[test]
+fn what_is_seen_read_and_counted() {
+    // id, images, documents, count_tokens
+    for row in [
+        ("anthropic.claude-v2:1", false, true, false),
+        ("anthropic.claude-3-haiku-20240307-v1:0", true, true, false),
+        ("anthropic.claude-3-5-haiku-20241022-v1:0", false, true, true),
+        ("anthropic.claude-sonnet-4-6", true, true, true),
+        ("anthropic.claude-opus-4-7", true, true, false),
+        ("claude-opus-4-7", true, true, true),
+        ("amazon.titan-text-express-v1", false, true, false),
+        ("amazon.titan-text-premier-v1:0", false, false, false),
+        ("amazon.nova-micro-v1:0", false, false, false),
+        ("us.amazon.nova-2-lite-v1:0", true, true, false),
+        ("meta.llama3-2-3b-instruct-v1:0", false, true, false),
+        ("meta.llama3-2-90b-instruct-v1:0", true, true, false),
+        ("meta.llama3-3-70b-instruct-v1:0", false, true, false),
+        ("meta.llama4-scout-17b-instruct-v1:0", true, true, false),
+        ("mistral.mistral-large-2407-v1:0", false, true, false),
+        ("mistral.mistral-small-2402-v1:0", false, false, false),
+        ("us.mistral.pixtral-large-2502-v1:0", true, true, false),
+        ("cohere.command-r-v1:0", false, true, false),
+        ("ai21.jamba-instruct-v1:0", false, false, false),
+        ("ai21.jamba-1-5-large-v1:0", false, true, false),
+        ("deepseek.r1-v1:0", false, true, false),
+        ("gpt-4.1", true, true, false),
+        ("gemini-2.5-pro", true, false, false),
+        ("nobody.knows-me", false, false, false),
+    ] {
+        let takes = Capabilities::of(row.0);
+        assert_eq!((row.0, takes.images, takes.documents, takes.count_tokens), row);
+    }
+}
+
+#[test]
+fn openai_and_gemini_by_their_own_names() {
+    use StructuredOutput::{Native, Tool};
+    const NONE: Reasoning = Reasoning::None;
+    const EFFORT: Reasoning = Reasoning::ReasoningEffort;
+    // id, tools, structured output, reasoning, sampling, stop
+    for row in [
+        ("gpt-3.5-turbo", true, Tool, NONE, true, true),
+        ("gpt-35-turbo", true, Tool, NONE, true, true),
+        ("gpt-4", true, Tool, NONE, true, true),
+        ("gpt-4o-2024-05-13", true, Tool, NONE, true, true),
+        ("gpt-4o-2024-08-06", true, Native, NONE, true, true),
+        ("gpt-4.1-nano", true, Native, NONE, true, true),
+        ("o1-2024-12-17", true, Native, EFFORT, false, true),
+        ("o1-mini", false, Tool, NONE, true, true),
+        ("o3-pro", true, Native, EFFORT, false, false),
+        ("o4-mini", true, Native, EFFORT, false, false),
+        ("gpt-5-mini", true, Native, EFFORT, false, false),
+        ("gpt-5-chat-latest", true, Native, NONE, true, true),
+        ("gpt-5.2", true, Native, EFFORT, true, false),
+        ("chatgpt-4o-latest", false, Tool, NONE, true, true),
+        ("google/gemini-2.0-flash-001", true, Native, NONE, true, true),
+        ("google/gemini-2.5-flash", true, Native, EFFORT, true, true),
+    ] {
+        let takes = Capabilities::of(row.0);
+        assert_eq!((row.0, takes.tools, takes.structured_output, takes.reasoning, takes.sampling, takes.stop), row);
+        assert!(!takes.anthropic_fields && !takes.signed_reasoning && takes.cache == Cache::None);
+    }
+}
+
+/// The description of a row is YAML that makes any other row into this one: names and values are the same everywhere.
+#[test]
+fn what_is_described_is_what_the_model_map_takes() {
+    for row in FAMILIES {
+        let described = Capabilities { default_max_tokens: Some(4096), ..row.takes.clone() };
+        let yaml: String = described.describe().iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        let overrides: Overrides = serde_yaml::from_str(&yaml).unwrap();
+        for mut other in [UNKNOWN, CLAUDE_5_5, NOVA] {
+            other.apply(&overrides);
+            assert_eq!(other, described, "{yaml}");
+        }
+    }
+    assert!(UNKNOWN.describe().contains(&("default_max_tokens", "null".to_owned())));
+    assert!(CLAUDE_4_5.describe().contains(&("cache", "1h".to_owned())));
+    serde_yaml::from_str::<Overrides>("default_max_tokens: null").unwrap();
+}
+
+#[test]
+fn every_override_is_a_field_and_the_other_way_round() {
+    // `deny_unknown_fields` lists what is known.
+    let error = serde_yaml::from_str::<Overrides>("nobody: 1").unwrap_err().to_string();
+    let known: Vec<&str> = error.split('`').skip(1).step_by(2).filter(|name| !["nobody", "base_model"].contains(name)).collect();
+    let described: Vec<&str> = UNKNOWN.describe().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(known, described, "{error}");
 }
