@@ -15,16 +15,13 @@ mod tool;
 
 use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-
-use crate::chat::{ApiError, CachePoint, Effort, ErrorKind, Extra, OutputFormat, Part, Request, Tool, ToolChoice};
+use crate::chat::{ApiError, CachePoint, Effort, Extra, OutputFormat, Part, Request, Tool, ToolChoice};
 use crate::dialect::openai::Style;
-use crate::wire::json::{Kind, Raw, Reader, Syntax, Text};
+use crate::wire::json::{Kind, Raw, Reader, Text};
 
 use crate::chat::read::{
-    Members, Path, Shape, Stop, boolean, carried, carried_object, filled_text, flat, integer, items, list, missing, number, object, one_of, pairs,
+    Members, Path, Shape, Stop, boolean, carried, carried_object, filled_text, flat, integer, items, list, malformed, missing, number, object, one_of, pairs,
     required_object, required_text, text, wrong_type, wrong_value,
 };
 use message::Conversation;
@@ -59,79 +56,6 @@ pub fn decode(body: &str) -> Result<Decoded<'_>, ApiError> {
         Ok(()) => read.finish(),
         Err(Stop::Refused(error)) => Err(error),
         Err(Stop::Syntax(syntax)) => Err(malformed(body, syntax)),
-    }
-}
-
-/// What is wrong with a body that is not a JSON object, in the words of `serde_json`, which reads it again for that.
-fn malformed(body: &str, Syntax { at }: Syntax) -> ApiError {
-    // Value by value it has the better words, for a comma too many above all; but there it also stops at numbers and halves of surrogate pairs that are JSON.
-    let strict = serde_json::Deserializer::from_str(body).deserialize_map(AnyValue).err().filter(|error| offset(body, error) >= at);
-    let error = strict.or_else(|| serde_json::from_str::<IgnoredAny>(body).err());
-    let reason = error.map_or_else(|| "unexpected character".to_owned(), |error| error.to_string());
-    let reason = reason.split(" at line ").next().unwrap_or_default();
-    ApiError::new(ErrorKind::InvalidRequest, format!("The request body is not valid JSON: {reason} at byte {at}."))
-}
-
-/// Where the parser stopped, in bytes from the start of its text.
-fn offset(text: &str, error: &serde_json::Error) -> usize {
-    if error.is_eof() {
-        return text.len();
-    }
-    let start = match error.line().checked_sub(2) {
-        Some(before) => text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').nth(before).map_or(0, |(at, _)| at + 1),
-        None => 0,
-    };
-    start + error.column().saturating_sub(1)
-}
-
-/// Any value, for the sake of what the parser says when there is none.
-struct AnyValue;
-
-impl<'de> Deserialize<'de> for AnyValue {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AnyValue)
-    }
-}
-
-impl<'de> Visitor<'de> for AnyValue {
-    type Value = Self;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
-        Ok(self)
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
-        while seq.next_element::<Self>()?.is_some() {}
-        Ok(self)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<Self, Self>()?.is_some() {}
-        Ok(self)
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::chat::{Message, Reasoning, Role, Source};
+use crate::chat::{ErrorKind, Message, Reasoning, Role, Source};
 use serde_json::{Value, json};
 
 /// A request with one user message and the members of `more`.
