@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::wire::json::{Raw, Text};
+use crate::wire::json::{Json, Raw, Text};
 
 /// A chat request. `None` and empty mean that the client did not say.
 #[derive(Clone, Debug, Default)]
@@ -250,8 +250,8 @@ pub enum OutputFormat<'a> {
         name: Option<Text<'a>>,
         /// What it is for.
         description: Option<Text<'a>>,
-        /// The schema.
-        schema: Raw<'a>,
+        /// The schema. Owned where it came as text inside a string.
+        schema: Json<'a>,
         /// Whether the answer must follow it to the letter.
         strict: Option<bool>,
     },

@@ -112,6 +112,58 @@ impl<'de: 'a, 'a> Deserialize<'de> for Raw<'a> {
     }
 }
 
+/// A complete, valid JSON value that may own its text, as one that stood escaped inside a string has to.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Json<'a>(Cow<'a, str>);
+
+impl<'a> Json<'a> {
+    /// Checks that `text` is one JSON value and keeps it.
+    ///
+    /// # Errors
+    /// The parser's own error, with line and column.
+    pub fn parse(text: impl Into<Cow<'a, str>>) -> serde_json::Result<Self> {
+        let text = text.into();
+        let value = Raw::parse(&text)?.as_str();
+        if value.len() == text.len() {
+            return Ok(Json(text));
+        }
+        // White space around it: what is a `Json` begins with its first byte.
+        Ok(match &text {
+            Cow::Borrowed(whole) => Json(Cow::Borrowed(whole.trim_matches(is_space))),
+            Cow::Owned(_) => Json(Cow::Owned(value.to_owned())),
+        })
+    }
+
+    /// The value, borrowed from this one.
+    #[must_use]
+    pub fn raw(&self) -> Raw<'_> {
+        Raw(&self.0)
+    }
+
+    /// The value as JSON text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'a> From<Raw<'a>> for Json<'a> {
+    fn from(raw: Raw<'a>) -> Self {
+        Json(Cow::Borrowed(raw.0))
+    }
+}
+
+impl fmt::Debug for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.raw().fmt(f)
+    }
+}
+
+/// White space of the grammar.
+fn is_space(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\r')
+}
+
 /// The content of a JSON string, still escaped, without its quotes.
 ///
 /// Part of a string is a `Text` too, as long as it is not cut inside an escape: the base64 behind `data:image/png;base64,` for example.
@@ -454,6 +506,16 @@ mod tests {
         let mut out = Vec::new();
         write_text(&mut out, &text);
         assert_eq!(out, raw.as_str().as_bytes());
+    }
+
+    #[test]
+    fn a_json_value_has_no_white_space_around_it() {
+        for text in [Cow::Borrowed(" {\"a\" : 1}\n"), Cow::Owned("\t{\"a\" : 1}".to_owned()), Cow::Borrowed("{\"a\" : 1}")] {
+            let json = Json::parse(text).unwrap();
+            assert_eq!((json.as_str(), json.raw().kind()), ("{\"a\" : 1}", Kind::Object));
+        }
+        assert!(Json::parse("{").is_err() && Json::parse("").is_err());
+        assert_eq!(Json::from(Raw::parse("[1]").unwrap()).as_str(), "[1]");
     }
 
     #[test]

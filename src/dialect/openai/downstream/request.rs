@@ -368,7 +368,7 @@ fn output_format<'a>(member: Option<Shape<ResponseFormat<'a>>>, path: &Path<'_>)
             let strict = boolean(wire.strict, &path.key("strict"))?;
             // The API lets it be left out; what is left of the wish then is an object.
             let Some(schema) = wire.schema else { return Ok(Some(OutputFormat::JsonObject)) };
-            let schema = carried_object(schema, &path.key("schema"))?;
+            let schema = carried_object(schema, &path.key("schema"))?.into();
             Ok(Some(OutputFormat::JsonSchema { name: Some(name), description, schema, strict }))
         }
     }

@@ -104,7 +104,7 @@ fn extra(name: &'static str, value: &'static str) -> Extra<'static> {
 }
 
 fn json_schema(schema: &'static str) -> OutputFormat<'static> {
-    OutputFormat::JsonSchema { name: Some(plain("weather")), description: None, schema: raw(schema), strict: Some(true) }
+    OutputFormat::JsonSchema { name: Some(plain("weather")), description: None, schema: raw(schema).into(), strict: Some(true) }
 }
 
 fn try_encode(model: &str, policy: Policy, request: &Request<'_>) -> Result<Encoded, ApiError> {

@@ -149,7 +149,8 @@ impl<'r> Toolbox<'r> {
             Some(OutputFormat::JsonObject) if forced_by_client => {}
             Some(OutputFormat::JsonObject) if can_force && self.tools.is_empty() => self.force_format(request, takes, Cow::Borrowed(ANY_OBJECT), None, false),
             Some(OutputFormat::JsonObject) => self.shape = Shape::Instruction(OBJECT_INSTRUCTION.to_owned()),
-            Some(OutputFormat::JsonSchema { name, description, schema: raw, strict }) => {
+            Some(OutputFormat::JsonSchema { name, description, schema: json, strict }) => {
+                let raw = json.raw();
                 let plain_patterns = !takes.look_around;
                 let native = takes.structured_output == StructuredOutput::Native && !schema::is_open(raw.as_str());
                 if native {
@@ -161,9 +162,9 @@ impl<'r> Toolbox<'r> {
                 if forced_by_client {
                     return;
                 }
-                if can_force && is_object_schema(*raw) {
+                if can_force && is_object_schema(raw) {
                     let strict = *strict == Some(true) && takes.strict_tools && !schema::is_open(raw.as_str());
-                    let schema = schema::of_tool(Some(*raw), Wish { closed: strict, plain_patterns });
+                    let schema = schema::of_tool(Some(raw), Wish { closed: strict, plain_patterns });
                     self.force_format(request, takes, schema, description.as_ref(), strict);
                 } else {
                     self.shape = Shape::Instruction(format!("{SCHEMA_INSTRUCTION}{}", raw.as_str()));
