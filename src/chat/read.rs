@@ -5,12 +5,13 @@
 //!
 //! Memory stays proportional to the body: a list is handed over item by item, so that an item that is nonsense ends the reading instead of filling a vector.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::chat::{ApiError, ErrorKind};
+use crate::chat::{ApiError, ErrorKind, Extra};
 use crate::wire::json::{Kind, Raw, Reader, Syntax, Text};
 
 /// The deepest nesting that a value may have which is carried without being read: what an upstream's parser, or ours in another place, takes for sure.
@@ -380,6 +381,18 @@ pub fn items<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Option<Vec<
         Ok::<(), Syntax>(())
     });
     read.map(|()| Some(items)).map_err(|_| wrong_type(path, "an array", raw.kind()))
+}
+
+/// Of members of one name the last, where it stands; and none that is `null`.
+pub fn last_of_each(mut extras: Vec<Extra<'_>>) -> Vec<Extra<'_>> {
+    if extras.len() > 1 {
+        let mut seen = HashSet::new();
+        extras.reverse();
+        extras.retain(|extra| seen.insert(extra.name.escaped().to_owned()));
+        extras.reverse();
+    }
+    extras.retain(|extra| extra.value.kind() != Kind::Null);
+    extras
 }
 
 /// The value, if it is an object and no deeper than a parser takes.

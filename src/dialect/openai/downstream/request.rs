@@ -14,15 +14,14 @@ mod tests;
 mod tool;
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use crate::chat::{ApiError, CachePoint, Effort, Extra, OutputFormat, Part, Request, Tool, ToolChoice};
 use crate::dialect::openai::Style;
 use crate::wire::json::{Kind, Raw, Reader, Text};
 
 use crate::chat::read::{
-    Members, Path, Shape, Stop, boolean, carried, carried_object, filled_text, flat, integer, items, list, malformed, missing, number, object, one_of, pairs,
-    required_object, required_text, text, wrong_type, wrong_value,
+    Members, Path, Shape, Stop, boolean, carried, carried_object, filled_text, flat, integer, items, last_of_each, list, malformed, missing, number, object,
+    one_of, pairs, required_object, required_text, text, wrong_type, wrong_value,
 };
 use message::Conversation;
 
@@ -414,16 +413,4 @@ fn is_whole(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<bool, ApiError> 
 /// Whether an object has no members.
 fn is_empty(object: Raw<'_>) -> bool {
     object.as_str().bytes().filter(|byte| !byte.is_ascii_whitespace()).take(2).eq(*b"{}")
-}
-
-/// Of members of one name the last, where it stands; and none that is `null`.
-fn last_of_each(mut extras: Vec<Extra<'_>>) -> Vec<Extra<'_>> {
-    if extras.len() > 1 {
-        let mut seen = HashSet::new();
-        extras.reverse();
-        extras.retain(|extra| seen.insert(extra.name.escaped().to_owned()));
-        extras.reverse();
-    }
-    extras.retain(|extra| extra.value.kind() != Kind::Null);
-    extras
 }
