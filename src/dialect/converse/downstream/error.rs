@@ -1,11 +1,138 @@
-//! Stub.
+//! Errors as Bedrock's clients read them: the name in the header `x-amzn-errortype`, a sentence in the body, and inside a stream an exception frame.
+//!
+//! The AWS SDKs choose the exception to raise, and whether to try again, by the name; the status goes with the name as the service model has it.
+//! Vendor page: <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors>.
+
+use std::borrow::Cow;
+
 use crate::chat::{ApiError, ErrorKind};
+use crate::wire::json::Object;
 
-/// Stub.
-pub fn encode(_error: &ApiError, _out: &mut Vec<u8>) {}
+/// Appends the JSON body, of an answer or of an exception frame: `{"message":"…"}`. Clients show nothing else, so the wrong member is named in the sentence.
+pub fn encode(error: &ApiError, out: &mut Vec<u8>) {
+    let message = match &error.param {
+        Some(param) if !error.message.contains(&**param) => Cow::Owned(format!("{param}: {}", error.message)),
+        _ => Cow::Borrowed(&*error.message),
+    };
+    Object::write(out, |body| body.string("message", &message));
+}
 
-/// Stub.
+/// The name of an error, for `x-amzn-errortype`. `status` is [`ApiError::status`]: it tells a conflict apart.
 #[must_use]
-pub fn name(_kind: ErrorKind) -> &'static str {
-    ""
+pub fn name(kind: ErrorKind, status: u16) -> &'static str {
+    named(kind, status).0
+}
+
+/// The HTTP status that goes with the name.
+#[must_use]
+pub fn status(error: &ApiError) -> u16 {
+    named(error.kind, error.status).1
+}
+
+/// `:exception-type` of a frame that ends a ConverseStream: one of the five that its event union has.
+#[must_use]
+pub fn exception(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::RateLimited => "throttlingException",
+        ErrorKind::Unavailable | ErrorKind::ModelNotReady | ErrorKind::NotConfigured => "serviceUnavailableException",
+        ErrorKind::Internal | ErrorKind::UpstreamInternal => "internalServerException",
+        ErrorKind::BadUpstream | ErrorKind::ModelError | ErrorKind::Timeout => "modelStreamErrorException",
+        ErrorKind::InvalidRequest
+        | ErrorKind::ContextLengthExceeded
+        | ErrorKind::Authentication
+        | ErrorKind::PermissionDenied
+        | ErrorKind::NotFound
+        | ErrorKind::ModelNotFound
+        | ErrorKind::MethodNotAllowed
+        | ErrorKind::RequestTimeout
+        | ErrorKind::TooLarge => "validationException",
+    }
+}
+
+/// Name and status. What the service model does not have is called as AWS calls it elsewhere.
+fn named(kind: ErrorKind, status: u16) -> (&'static str, u16) {
+    match kind {
+        ErrorKind::InvalidRequest if status == 409 => ("ConflictException", 400),
+        ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded | ErrorKind::TooLarge => ("ValidationException", 400),
+        ErrorKind::Authentication => ("UnrecognizedClientException", 403),
+        ErrorKind::PermissionDenied => ("AccessDeniedException", 403),
+        ErrorKind::NotFound => ("UnknownOperationException", 404),
+        ErrorKind::ModelNotFound => ("ResourceNotFoundException", 404),
+        ErrorKind::MethodNotAllowed => ("UnknownOperationException", 405),
+        ErrorKind::RequestTimeout => ("RequestTimeoutException", 408),
+        ErrorKind::RateLimited => ("ThrottlingException", 429),
+        ErrorKind::Internal | ErrorKind::UpstreamInternal | ErrorKind::BadUpstream => ("InternalServerException", 500),
+        ErrorKind::ModelError => ("ModelErrorException", 424),
+        ErrorKind::Unavailable | ErrorKind::NotConfigured => ("ServiceUnavailableException", 503),
+        ErrorKind::ModelNotReady => ("ModelNotReadyException", 429),
+        ErrorKind::Timeout => ("ModelTimeoutException", 408),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::converse::upstream;
+
+    fn body(error: &ApiError) -> String {
+        let mut out = Vec::new();
+        encode(error, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn every_kind_has_a_name_a_status_and_an_exception() {
+        const STREAM: [&str; 5] =
+            ["internalServerException", "modelStreamErrorException", "validationException", "throttlingException", "serviceUnavailableException"];
+        for kind in ErrorKind::ALL {
+            let error = ApiError::new(kind, "no");
+            assert!(name(kind, error.status).ends_with("Exception"), "{kind:?}");
+            assert!((400..600).contains(&status(&error)), "{kind:?}");
+            assert!(STREAM.contains(&exception(kind)), "{kind:?}");
+        }
+        assert_eq!(name(ErrorKind::InvalidRequest, 409), "ConflictException");
+    }
+
+    #[test]
+    fn names_have_the_status_of_the_service_model() {
+        for (kind, expected, code) in [
+            (ErrorKind::InvalidRequest, "ValidationException", 400),
+            (ErrorKind::PermissionDenied, "AccessDeniedException", 403),
+            (ErrorKind::ModelNotFound, "ResourceNotFoundException", 404),
+            (ErrorKind::RateLimited, "ThrottlingException", 429),
+            (ErrorKind::ModelNotReady, "ModelNotReadyException", 429),
+            (ErrorKind::Timeout, "ModelTimeoutException", 408),
+            (ErrorKind::ModelError, "ModelErrorException", 424),
+            (ErrorKind::Internal, "InternalServerException", 500),
+            (ErrorKind::Unavailable, "ServiceUnavailableException", 503),
+        ] {
+            let error = ApiError::new(kind, "no");
+            assert_eq!((name(kind, error.status), status(&error)), (expected, code));
+        }
+    }
+
+    #[test]
+    fn what_bedrock_names_is_read_back_as_the_same_kind() {
+        for kind in [
+            ErrorKind::InvalidRequest,
+            ErrorKind::PermissionDenied,
+            ErrorKind::ModelNotFound,
+            ErrorKind::RateLimited,
+            ErrorKind::ModelNotReady,
+            ErrorKind::Timeout,
+            ErrorKind::ModelError,
+            ErrorKind::UpstreamInternal,
+            ErrorKind::Unavailable,
+        ] {
+            let error = ApiError::new(kind, "no");
+            let read = upstream::error::decode(status(&error), Some(name(kind, error.status)), None, body(&error).as_bytes());
+            assert_eq!((read.kind, read.message.as_ref()), (kind, "no"));
+        }
+    }
+
+    #[test]
+    fn the_sentence_names_the_member() {
+        assert_eq!(body(&ApiError::invalid("messages[0].content", "images must be \"PNG\"")), r#"{"message":"messages[0].content: images must be \"PNG\""}"#);
+        assert_eq!(body(&ApiError::invalid("system", "'system' is wrong")), r#"{"message":"'system' is wrong"}"#);
+    }
 }
