@@ -294,7 +294,8 @@ fn written(value: &impl Serialize) -> String {
 
 /// The model id inside of what providers put around it, such as
 /// `arn:aws:bedrock:…:inference-profile/us.meta.llama3-…` → `meta.llama3-…`, `projects/…/publishers/google/models/gemini-…` → `gemini-…`.
-fn base_model(model_id: &str) -> &str {
+#[must_use]
+pub fn base_model(model_id: &str) -> &str {
     // The areas of cross-region inference profiles.
     const AREAS: [&str; 12] = ["us", "us-gov", "eu", "apac", "jp", "au", "ca", "sa", "me", "af", "mx", "global"];
     // Who stands in front of a slash where one API serves many makers.

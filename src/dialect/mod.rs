@@ -4,7 +4,9 @@
 
 pub mod anthropic;
 pub mod converse;
+pub mod invoke;
 pub mod openai;
+pub mod vertex;
 
 use crate::chat::ApiError;
 

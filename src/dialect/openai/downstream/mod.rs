@@ -1,5 +1,6 @@
 //! OpenAI's clients: requests are read; answers, streams, errors and the model list are written.
 
+pub mod embeddings;
 pub mod error;
 pub mod models;
 pub mod request;
