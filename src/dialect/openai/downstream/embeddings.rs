@@ -105,8 +105,8 @@ fn each<'a>(
     let (mut first, mut index) = (None, 0);
     let read = reader.array(|reader| {
         let value = reader.value()?;
-        let kind = *first.get_or_insert(value.kind());
-        if value.kind() != kind {
+        let kind = value.kind();
+        if *first.get_or_insert(kind) != kind {
             return Err(Stop::Refused(wrong_value(path, "its items must all be of one kind")));
         }
         item(index, value)?;
