@@ -123,7 +123,7 @@ fn the_input_type_is_the_clients_then_the_operators() {
         let calls = plan(&request(&["a"], None, extras), model, setting, Policy::default()).unwrap();
         let body: serde_json::Value = serde_json::from_slice(&calls.bodies[0]).unwrap();
         let purpose = &body["singleEmbeddingParams"]["embeddingPurpose"];
-        purpose.as_str().or(body["input_type"].as_str()).unwrap_or_default().to_owned()
+        purpose.as_str().or_else(|| body["input_type"].as_str()).unwrap_or_default().to_owned()
     };
     const QUERY: (&str, &str) = ("input_type", r#""search_query""#);
     assert_eq!(with(&[], Some("clustering"), COHERE_V3), "clustering");
@@ -255,7 +255,7 @@ proptest! {
         for (body, count) in calls.bodies.iter().zip(&calls.vectors) {
             let before = sent.len();
             let body: serde_json::Value = serde_json::from_slice(body).unwrap();
-            let one = body["inputText"].as_str().or(body["singleEmbeddingParams"]["text"]["value"].as_str());
+            let one = body["inputText"].as_str().or_else(|| body["singleEmbeddingParams"]["text"]["value"].as_str());
             sent.extend(one.map(str::to_owned));
             sent.extend(body["texts"].as_array().into_iter().flatten().map(|text| text.as_str().unwrap().to_owned()));
             prop_assert_eq!(sent.len() - before, *count);
