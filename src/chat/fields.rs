@@ -76,6 +76,11 @@ impl<'a> Fields<'a> {
         self.members.is_empty()
     }
 
+    /// Whether a member of this name was put in. `name` is in escaped form.
+    pub fn contains(&self, name: &str) -> bool {
+        self.position(name).is_some()
+    }
+
     /// Puts a member in. What is there already under the same name gives way, except that two objects become one. `name` is in escaped form, `json` is one
     /// JSON value.
     pub fn put(&mut self, name: impl Into<Cow<'a, str>>, json: impl Into<Cow<'a, str>>) {
@@ -138,15 +143,18 @@ impl<'a> Fields<'a> {
 
     /// Appends the object as JSON.
     pub fn write(&self, out: &mut Vec<u8>) {
-        Object::write(out, |object| {
-            for (name, value) in &self.members {
-                match value {
-                    Value::Json(json) => object.raw(name, json),
-                    // No deeper than `MERGE_DEPTH`.
-                    Value::Object(fields) => fields.write(object.key(name)),
-                }
+        Object::write(out, |object| self.write_into(object));
+    }
+
+    /// Adds the members to an object.
+    pub fn write_into(&self, object: &mut Object<'_>) {
+        for (name, value) in &self.members {
+            match value {
+                Value::Json(json) => object.raw(name, json),
+                // No deeper than `MERGE_DEPTH`.
+                Value::Object(fields) => fields.write(object.key(name)),
             }
-        });
+        }
     }
 }
 

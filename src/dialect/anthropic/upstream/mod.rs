@@ -4,3 +4,5 @@ pub mod error;
 pub mod request;
 pub mod response;
 pub mod stream;
+
+mod answer;
