@@ -378,11 +378,9 @@ impl UsageTap {
     pub fn event(&mut self, data: &[u8]) {
         let strings = data.split(|byte| *byte == b'"').skip(1).step_by(2);
         self.complete |= strings.take(2).eq([&b"type"[..], b"message_stop"]);
-        let mut named = false;
-        for piece in data.split(|byte| *byte == b'"') {
-            named |= piece == b"usage" || piece == b"stop_reason" || piece == METRICS.as_bytes();
-        }
-        if !named {
+        // A quote inside a string has a backslash before it, which spoils the match: these are names, or strings of just this text.
+        let wanted = [&b"usage"[..], b"stop_reason", METRICS.as_bytes()];
+        if !data.split(|byte| *byte == b'"').any(|piece| wanted.contains(&piece)) {
             return;
         }
         let Ok(data) = serde_json::from_slice::<Tapped<'_>>(data) else { return };
