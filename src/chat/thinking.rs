@@ -55,13 +55,17 @@ struct Wire<'a> {
 
 /// Reads a client's own `thinking`, and mends what would surely be refused. `None`: it is nothing that can be read.
 #[must_use]
-pub fn own(raw: Raw<'_>, max_tokens: Option<u64>, reasoning: Reasoning) -> Option<Own> {
+pub fn own(raw: Raw<'_>, effort: Option<Effort>, max_tokens: Option<u64>, reasoning: Reasoning) -> Option<Own> {
     let wire: Wire<'_> = raw.read().ok()?;
     let kind = wire.kind.as_ref().map(Text::unescape);
     let kind = kind.as_deref();
     let on = !matches!(kind, None | Some("disabled"));
     let forget = kind == Some("disabled") && reasoning == Reasoning::AdaptiveAlways;
     let own = Own { on, forget, ..Own::default() };
+    if kind == Some("adaptive") && reasoning == Reasoning::Budget {
+        let budget = fit(budget(effort.unwrap_or(Effort::Medium)), max_tokens);
+        return Some(Own { mend: Some(Mend::Budget(budget)), max_tokens: make_room(budget, max_tokens), ..own });
+    }
     if kind != Some("enabled") {
         return Some(own);
     }
@@ -71,6 +75,20 @@ pub fn own(raw: Raw<'_>, max_tokens: Option<u64>, reasoning: Reasoning) -> Optio
     let budget = wire.budget_tokens.unwrap_or(BUDGET_MIN).max(BUDGET_MIN);
     let mend = (wire.budget_tokens != Some(budget)).then_some(Mend::Budget(budget));
     Some(Own { mend, max_tokens: make_room(budget, max_tokens), ..own })
+}
+
+/// What a `thinking` comes to where only efforts are known: a budget is a level, and to let the model decide is to say nothing beyond the client's effort.
+#[must_use]
+pub fn effort_of(raw: Raw<'_>, effort: Option<Effort>) -> Option<Effort> {
+    let wire = raw.read::<Wire<'_>>().ok();
+    let kind = wire.as_ref().and_then(|wire| wire.kind.as_ref()).map(Text::unescape);
+    match (kind.as_deref(), wire.as_ref().and_then(|wire| wire.budget_tokens)) {
+        (Some("disabled"), _) => None,
+        (Some("enabled"), Some(0..=2048)) => Some(Effort::Low),
+        (Some("enabled"), Some(2049..=8192)) => Some(Effort::Medium),
+        (Some("enabled"), Some(_)) => Some(Effort::High),
+        _ => effort,
+    }
 }
 
 /// The budget of an effort. The largest stays below the smallest output limit of a model that takes budgets (32,000 tokens).

@@ -21,8 +21,8 @@ mod tests;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::chat::{ApiError, Part, Request, ToolChoice};
-use crate::wire::json::{Array, Object, Text, write_string, write_text, write_u64};
+use crate::chat::{ApiError, Part, Request, SearchResult, ToolChoice};
+use crate::wire::json::{Array, Object, Raw, Text, write_string, write_text, write_u64};
 
 use crate::chat::capability::{Capabilities, TopK};
 use crate::chat::fields::{Fields, Members, write_paths};
@@ -30,7 +30,7 @@ use crate::chat::names::ToolNames;
 use crate::chat::{Encoded, Ledger, Policy, Restore};
 use crate::dialect::converse::Guardrail;
 use extras::Extras;
-use media::Bytes;
+use media::{Bytes, File};
 use thinking::{Thinking, Wanted};
 use tools::{Shape, Toolbox};
 use turns::{Block, Content, Conversation, Item, Mark, Speaker};
@@ -71,10 +71,34 @@ pub struct Options<'o> {
 pub fn encode(request: &Request<'_>, options: &Options<'_>) -> Result<Encoded, ApiError> {
     let plan = Plan::new(request, options)?;
     let mut body = Vec::with_capacity(plan.size());
-    plan.write(&mut body);
-    let Plan { toolbox, names, ledger, .. } = plan;
-    let restore = Restore { names: names.into_restore(), format_tool: toolbox.format_tool, unwrap: toolbox.unwrap };
-    Ok(Encoded { body, restore, dropped: ledger.into_dropped() })
+    Object::write(&mut body, |body| {
+        plan.write_prompt(body, &plan.inference);
+        plan.write_rest(body);
+    });
+    Ok(plan.into_encoded(body))
+}
+
+/// Writes the part of a chat request that takes input tokens as a CountTokens body.
+///
+/// `{"messages":[{"role":"user","content":"Hi"}],"max_tokens":5}` →
+/// `{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}}}`
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_count(request: &Request<'_>, options: &Options<'_>) -> Result<Encoded, ApiError> {
+    let plan = Plan::new(request, options)?;
+    let mut body = Vec::with_capacity(plan.size());
+    Object::write(&mut body, |body| {
+        body.object("input", |input| {
+            input.object("converse", |converse| {
+                plan.write_prompt(converse, &Fields::default());
+                if !plan.fields.is_empty() {
+                    plan.fields.write(converse.key("additionalModelRequestFields"));
+                }
+            });
+        });
+    });
+    Ok(plan.into_encoded(body))
 }
 
 /// Everything that will be written.
@@ -121,7 +145,8 @@ impl<'r> Plan<'r> {
         let limit = request.max_tokens.or(options.default_max_tokens).or(takes.default_max_tokens);
         let wanted = Wanted {
             effort: request.effort,
-            own: request.thinking.or_else(|| extras.field("thinking")),
+            typed: request.thinking,
+            extra: extras.field("thinking"),
             max_tokens: limit,
             lacks_thought: conversation.lacks_thought(),
         };
@@ -137,6 +162,13 @@ impl<'r> Plan<'r> {
 
         let mut inference = Fields::default();
         plan_inference(request, takes, &thinking, thinking.max_tokens.or(limit), &mut inference, &mut ledger)?;
+        if let Some(top_k) = request.top_k {
+            if thinking.alone {
+                ledger.lose("top_k")?;
+            } else {
+                put_top_k(top_k, takes, &mut fields);
+            }
+        }
         place_extras(&extras, takes, &thinking, &mut inference, &mut fields, &mut ledger)?;
 
         let surplus_marks = (conversation.marks() + toolbox.tools.iter().filter(|tool| tool.mark.is_some()).count()).saturating_sub(MARKS_MAX);
@@ -148,7 +180,7 @@ impl<'r> Plan<'r> {
             inference,
             guardrail: options.guardrail,
             stream: options.stream,
-            paths: response_paths(takes, &thinking),
+            paths: response_paths(request, takes, &thinking),
             metadata: plan_metadata(request, &extras, &mut ledger),
             service_tier: service_tier(request, &extras, &mut ledger)?,
             effort: thinking.effort,
@@ -166,9 +198,15 @@ impl<'r> Plan<'r> {
         1024 + self.conversation.size + self.conversation.size / 32 + self.toolbox.size() * 2
     }
 
-    /// Writes the body, members in the order of the service model. Cache points are counted in the order in which models read them: tools, `system`,
+    /// What goes with the body.
+    fn into_encoded(self, body: Vec<u8>) -> Encoded {
+        let restore = Restore { names: self.names.into_restore(), format_tool: self.toolbox.format_tool, unwrap: self.toolbox.unwrap };
+        Encoded { body, restore, dropped: self.ledger.into_dropped() }
+    }
+
+    /// Writes the first members, in the order of the service model. Cache points are counted in the order in which models read them: tools, `system`,
     /// `messages`; the ones too many are left out from the front.
-    fn write(&self, out: &mut Vec<u8>) {
+    fn write_prompt(&self, body: &mut Object<'_>, inference: &Fields<'_>) {
         let mut surplus = self.surplus_marks;
         let mut marks = |out: &mut Vec<u8>, mark: Mark| {
             if surplus > 0 {
@@ -187,26 +225,23 @@ impl<'r> Plan<'r> {
         if !self.conversation.system.is_empty() {
             write_blocks(&mut system, &self.conversation.system, &mut marks);
         }
-        Object::write(out, |body| {
-            body.array("messages", |messages| {
-                for turn in &self.conversation.turns {
-                    messages.object(|message| {
-                        message.raw("role", if turn.speaker == Speaker::User { r#""user""# } else { r#""assistant""# });
-                        write_blocks(message.key("content"), &turn.blocks, &mut marks);
-                    });
-                }
-            });
-            if !system.is_empty() {
-                body.key("system").extend_from_slice(&system);
+        body.array("messages", |messages| {
+            for turn in &self.conversation.turns {
+                messages.object(|message| {
+                    message.raw("role", if turn.speaker == Speaker::User { r#""user""# } else { r#""assistant""# });
+                    write_blocks(message.key("content"), &turn.blocks, &mut marks);
+                });
             }
-            if !self.inference.is_empty() {
-                self.inference.write(body.key("inferenceConfig"));
-            }
-            if !tool_config.is_empty() {
-                body.key("toolConfig").extend_from_slice(&tool_config);
-            }
-            self.write_rest(body);
         });
+        if !system.is_empty() {
+            body.key("system").extend_from_slice(&system);
+        }
+        if !inference.is_empty() {
+            inference.write(body.key("inferenceConfig"));
+        }
+        if !tool_config.is_empty() {
+            body.key("toolConfig").extend_from_slice(&tool_config);
+        }
     }
 
     fn write_rest(&self, body: &mut Object<'_>) {
@@ -329,8 +364,8 @@ fn place_extras<'r>(
     ledger: &mut Ledger,
 ) -> Result<(), ApiError> {
     for (name, value) in &extras.fields {
-        if **name == "top_k" && takes.top_k == TopK::InferenceConfig {
-            fields.put("inferenceConfig", format!(r#"{{"topK":{}}}"#, value.as_str()));
+        if **name == "top_k" {
+            put_top_k(*value, takes, fields);
         } else {
             fields.put(name.escaped(), value.as_str());
         }
@@ -359,9 +394,18 @@ fn place_extras<'r>(
     Ok(())
 }
 
+/// Puts top-k where the family has it.
+fn put_top_k<'r>(value: Raw<'r>, takes: &Capabilities, fields: &mut Fields<'r>) {
+    match takes.top_k {
+        TopK::Plain => fields.put("top_k", value.as_str()),
+        TopK::InferenceConfig => fields.put("inferenceConfig", format!(r#"{{"topK":{}}}"#, value.as_str())),
+    }
+}
+
 /// What the answer should tell beyond Converse's own members, where the family can. Only what a caller gets to see is asked for: its own paths go along too.
-fn response_paths(takes: &Capabilities, thinking: &Thinking) -> Vec<&'static str> {
-    if takes.anthropic_fields && thinking.on { vec!["/usage/output_tokens_details"] } else { Vec::new() }
+fn response_paths(request: &Request<'_>, takes: &Capabilities, thinking: &Thinking) -> Vec<&'static str> {
+    let wanted = [("/stop_sequence", request.tells_stop), ("/usage/output_tokens_details", thinking.on)];
+    wanted.into_iter().filter(|(_, is_wanted)| takes.anthropic_fields && *is_wanted).map(|(path, _)| path).collect()
 }
 
 /// `metadata` as `requestMetadata`: the pairs that fit, and the client's own over them.
@@ -462,9 +506,10 @@ fn write_blocks(out: &mut Vec<u8>, blocks: &[Block<'_>], marks: &mut impl FnMut(
 fn write_content(block: &mut Object<'_>, content: &Content<'_>) {
     match content {
         Content::Text(text) => write_escaped(block.key("text"), text),
-        Content::Picture(picture) => write_media(block, "image", picture.format, None, picture.bytes),
-        Content::File(file) => write_media(block, "document", file.format, Some(&file.name), file.bytes),
-        Content::Sound(sound) => write_media(block, "audio", sound.format, None, sound.bytes),
+        Content::Picture(picture) => write_media(block, "image", picture.format, picture.bytes),
+        Content::File(file) => write_file(block, file),
+        Content::Sound(sound) => write_media(block, "audio", sound.format, sound.bytes),
+        Content::Search(found) => write_search(block, found),
         Content::ToolUse { id, name, input } => block.object("toolUse", |used| {
             write_escaped(used.key("toolUseId"), id);
             write_escaped(used.key("name"), name);
@@ -493,23 +538,62 @@ fn write_item(object: &mut Object<'_>, item: &Item<'_>) {
     match item {
         Item::Text(text) => write_escaped(object.key("text"), text),
         Item::Json(json) => object.raw("json", json),
-        Item::Picture(picture) => write_media(object, "image", picture.format, None, picture.bytes),
-        Item::File(file) => write_media(object, "document", file.format, Some(&file.name), file.bytes),
+        Item::Picture(picture) => write_media(object, "image", picture.format, picture.bytes),
+        Item::File(file) => write_file(object, file),
+        Item::Search(found) => write_search(object, found),
     }
 }
 
-fn write_media(block: &mut Object<'_>, kind: &str, format: &str, name: Option<&str>, bytes: Bytes<'_>) {
+fn write_media(block: &mut Object<'_>, kind: &str, format: &str, bytes: Bytes<'_>) {
     block.object(kind, |media| {
         media.string("format", format);
-        if let Some(name) = name {
-            media.string("name", name);
-        }
-        media.object("source", |source| match bytes {
-            Bytes::Base64(text) => source.text("bytes", text),
-            Bytes::Plain(text) => source.string("bytes", &STANDARD.encode(text.unescape().as_bytes())),
-            Bytes::S3(uri) => source.object("s3Location", |location| location.text("uri", uri)),
-        });
+        media.object("source", |source| write_source(source, bytes));
     });
+}
+
+fn write_file(block: &mut Object<'_>, file: &File<'_>) {
+    block.object("document", |document| {
+        document.string("format", file.format);
+        document.string("name", &file.name);
+        document.object("source", |source| write_source(source, file.bytes));
+        if let Some(context) = file.context {
+            document.text("context", context);
+        }
+        write_citations(document, file.citations);
+    });
+}
+
+fn write_search(block: &mut Object<'_>, found: &SearchResult<'_>) {
+    block.object("searchResult", |result| {
+        result.text("source", &found.source);
+        result.text("title", &found.title);
+        result.array("content", |content| write_texts(content, &found.content));
+        write_citations(result, found.citations);
+    });
+}
+
+fn write_citations(object: &mut Object<'_>, enabled: Option<bool>) {
+    if let Some(enabled) = enabled {
+        object.object("citations", |citations| citations.bool("enabled", enabled));
+    }
+}
+
+/// `{"text":"…"}`, of every text that is not blank.
+fn write_texts(array: &mut Array<'_>, texts: &[Text<'_>]) {
+    texts.iter().filter(|text| !text.is_blank()).for_each(|text| array.object(|item| item.text("text", text)));
+}
+
+fn write_source(source: &mut Object<'_>, bytes: Bytes<'_>) {
+    match bytes {
+        Bytes::Base64(text) => source.text("bytes", text),
+        Bytes::Plain(text) => source.string("bytes", &STANDARD.encode(text.unescape().as_bytes())),
+        Bytes::Passages(texts) => source.array("content", |content| write_texts(content, texts)),
+        Bytes::Joined(texts) => {
+            let plain: Vec<_> = texts.iter().map(Text::unescape).collect();
+            source.string("bytes", &STANDARD.encode(plain.join("\n\n")));
+        }
+        Bytes::S3(uri) => source.object("s3Location", |location| location.text("uri", uri)),
+    }
 }
 
 fn write_mark(out: &mut Vec<u8>, mark: Mark) {

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use crate::chat::{ApiError, Citation, ErrorKind, Part, Reasoning, Response, StopReason, ToolUse};
+use crate::chat::{ApiError, Citation, ErrorKind, Part, Reasoning, Response, StopReason, ToolUse, Usage};
 use crate::wire::json::{Raw, Text};
 
 use super::answer::{Additional, ServiceTier, TokenUsage, stop_reason, unwrapped};
@@ -26,6 +26,18 @@ struct Body<'a> {
     additional_model_response_fields: Option<Raw<'a>>,
     #[serde(borrow, default)]
     service_tier: Option<ServiceTier<'a>>,
+}
+
+/// The members of a body that are not the answer itself.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Bill<'a> {
+    #[serde(borrow, default)]
+    stop_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    usage: Option<TokenUsage<'a>>,
+    #[serde(borrow, default)]
+    additional_model_response_fields: Option<Raw<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -156,6 +168,15 @@ pub fn decode<'a>(body: &'a str, restore: &'a Restore) -> Result<Response<'a>, A
     })
 }
 
+/// Reads no more than what an answer cost and why it ended, for an answer that is passed on as it is: the counts, and the reason by
+/// [`StopReason::as_str`].
+#[must_use]
+pub fn usage(body: &str) -> (Option<Usage>, Option<&'static str>) {
+    let Ok(body) = serde_json::from_str::<Bill<'_>>(body) else { return (None, None) };
+    let additional = Additional::read(body.additional_model_response_fields);
+    (body.usage.map(|usage| usage.read(additional.reasoning_tokens)), body.stop_reason.map(|reason| stop_reason(reason).as_str()))
+}
+
 struct Reader<'a> {
     restore: &'a Restore,
     parts: Vec<Part<'a>>,
@@ -224,7 +245,6 @@ fn characters(parts: &[Part<'_>]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Usage;
 
     fn fixture(name: &str) -> String {
         std::fs::read_to_string(format!("{}/tests/fixtures/bedrock/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap()

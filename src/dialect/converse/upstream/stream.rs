@@ -16,6 +16,7 @@
 //! Follows `ConverseStreamOutput` of the service model. Recorded payloads have a padding member `p` and no `contentBlockStart` for text.
 
 mod shape;
+mod tap;
 
 use serde::Deserialize;
 
@@ -27,6 +28,8 @@ use super::answer::{Additional, ServiceTier, TokenUsage, stop_reason};
 use super::error;
 use crate::chat::Restore;
 use shape::Shape;
+
+pub use tap::UsageTap;
 
 /// What a wrapped answer begins with.
 const WRAPPER: &str = "{\"properties\":{";

@@ -55,7 +55,7 @@ pub(super) fn plan<'r>(wanted: &Wanted<'r>, takes: &Capabilities, ledger: &mut L
         None => raised.min(OUTPUT_LEAST).max(raised.saturating_sub(limit).saturating_add(1)),
     };
     if let Some(raw) = wanted.own {
-        let own = thinking::own(raw, Some(limit), reasoning).unwrap_or_default();
+        let own = thinking::own(raw, wanted.effort, Some(limit), reasoning).unwrap_or_default();
         if own.forget {
             ledger.lose("thinking")?;
         } else {

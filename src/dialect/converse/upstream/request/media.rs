@@ -21,6 +21,10 @@ pub(super) struct File<'r> {
     pub(super) format: &'static str,
     pub(super) name: String,
     pub(super) bytes: Bytes<'r>,
+    /// What the model should know about it.
+    pub(super) context: Option<&'r Text<'r>>,
+    /// Whether the answer should cite it.
+    pub(super) citations: Option<bool>,
 }
 
 /// Sound, ready to be written.
@@ -37,6 +41,10 @@ pub(super) enum Bytes<'r> {
     S3(&'r Text<'r>),
     /// Plain text, to be turned into base64.
     Plain(&'r Text<'r>),
+    /// Plain texts that may be cited one by one.
+    Passages(&'r [Text<'r>]),
+    /// Plain texts, to be turned into base64 together.
+    Joined(&'r [Text<'r>]),
 }
 
 impl Bytes<'_> {
@@ -45,6 +53,7 @@ impl Bytes<'_> {
         match self {
             Bytes::Base64(text) | Bytes::S3(text) => text.escaped().len(),
             Bytes::Plain(text) => text.escaped().len().div_ceil(3) * 4,
+            Bytes::Passages(texts) | Bytes::Joined(texts) => texts.iter().map(|text| text.escaped().len().div_ceil(3) * 4 + 16).sum(),
         }
     }
 }
@@ -95,10 +104,11 @@ pub(super) fn file<'r>(document: &'r Document<'_>, name: impl FnOnce(Option<&str
     let by_name = || own_name.as_deref().and_then(ending).and_then(document_format);
     let (format, bytes) = match &document.source {
         Source::Url(_) => return refuse(REMOTE),
-        Source::Texts(_) => return refuse(EMPTY),
+        Source::Texts(texts) if texts.iter().all(Text::is_blank) => return refuse(EMPTY),
+        Source::Texts(texts) => (Some(plain_format(declared.or_else(by_name))), Bytes::Passages(texts)),
         Source::S3(uri) => (declared.or_else(by_name).or_else(|| document_format(ending(&uri.unescape())?)), Bytes::S3(uri)),
         Source::Text(text) if text.is_empty() => return refuse(EMPTY),
-        Source::Text(text) => (Some(declared.or_else(by_name).filter(|format| matches!(*format, "csv" | "html" | "md")).unwrap_or("txt")), Bytes::Plain(text)),
+        Source::Text(text) => (Some(plain_format(declared.or_else(by_name))), Bytes::Plain(text)),
         Source::Base64(text) => {
             let head = Head::of(text);
             if let Some(fault) = head.fault {
@@ -109,9 +119,20 @@ pub(super) fn file<'r>(document: &'r Document<'_>, name: impl FnOnce(Option<&str
         }
     };
     match format {
-        Some(format) => Ok(File { format, name: name(own_name.as_deref()), bytes }),
+        Some(format) => Ok(File {
+            format,
+            name: name(own_name.as_deref()),
+            bytes,
+            context: document.context.as_ref().filter(|text| !text.is_blank()),
+            citations: document.citations,
+        }),
         None => refuse(DOCUMENTS),
     }
+}
+
+/// The format of a file that is plain text: only some of them are.
+fn plain_format(named: Option<&'static str>) -> &'static str {
+    named.filter(|format| matches!(*format, "csv" | "html" | "md")).unwrap_or("txt")
 }
 
 /// Reads sound.

@@ -31,8 +31,10 @@ pub(super) struct Thinking {
 pub(super) struct Wanted<'r> {
     /// `reasoning_effort`.
     pub(super) effort: Option<Effort>,
-    /// The client's own `thinking`.
-    pub(super) own: Option<Raw<'r>>,
+    /// The client's own `thinking`, as a member of its API.
+    pub(super) typed: Option<Raw<'r>>,
+    /// The same among the extras, where it travels by itself. It stands above the other.
+    pub(super) extra: Option<Raw<'r>>,
     /// The token limit that will be sent.
     pub(super) max_tokens: Option<u64>,
     /// The history lacks a signed thought where a budget needs one.
@@ -42,12 +44,24 @@ pub(super) struct Wanted<'r> {
 /// Decides, and puts the family's switch into `fields`. A `thinking` of the client's own stands above an effort.
 ///
 /// # Errors
-/// 400 for an effort that the family does not take, where the policy says so.
-pub(super) fn plan(wanted: &Wanted<'_>, takes: &Capabilities, fields: &mut Fields<'_>, ledger: &mut Ledger) -> Result<Thinking, ApiError> {
+/// 400 for an effort or a `thinking` that the family does not take, where the policy says so.
+pub(super) fn plan<'r>(wanted: &Wanted<'r>, takes: &Capabilities, fields: &mut Fields<'r>, ledger: &mut Ledger) -> Result<Thinking, ApiError> {
     let mut thinking = Thinking::default();
-    let own = wanted.own.filter(|_| takes.anthropic_fields).and_then(|raw| thinking::own(raw, wanted.max_tokens, takes.reasoning));
-    let effort = wanted.effort.filter(|effort| *effort != Effort::None);
-    if let Some(own) = own {
+    let mut effort = wanted.effort.filter(|effort| *effort != Effort::None);
+    let mut own = wanted.extra.filter(|_| takes.anthropic_fields);
+    if let Some(typed) = wanted.typed.filter(|_| own.is_none()) {
+        if takes.anthropic_fields && takes.reasoning != Reasoning::None {
+            fields.put("thinking", typed.as_str());
+            own = Some(typed);
+        } else {
+            effort = thinking::effort_of(typed, effort);
+            if effort.is_some() && takes.reasoning == Reasoning::None {
+                ledger.lose("thinking")?;
+                return Ok(thinking);
+            }
+        }
+    }
+    if let Some(own) = own.and_then(|raw| thinking::own(raw, effort, wanted.max_tokens, takes.reasoning)) {
         thinking = Thinking { on: own.on, forget: own.forget, mend: own.mend, max_tokens: own.max_tokens, ..thinking };
         if thinking.forget {
             ledger.lose("thinking")?;

@@ -12,10 +12,10 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::chat::{ApiError, CachePoint, Message, Part, Reasoning, Role, ToolResult, ToolUse};
+use crate::chat::{ApiError, CachePoint, Message, Part, Reasoning, Role, SearchResult, ToolResult, ToolUse};
 use crate::wire::json::{Kind, Raw, Text};
 
-use super::media::{self, File, Picture, Sound};
+use super::media::{self, Bytes, File, Picture, Sound};
 use crate::chat::Ledger;
 use crate::chat::capability::{Cache, Capabilities, LateSystem, SystemPrompt};
 use crate::chat::names::{CallIds, DocumentNames, ToolNames};
@@ -84,6 +84,7 @@ pub(super) enum Content<'r> {
     Picture(Picture<'r>),
     File(File<'r>),
     Sound(Sound<'r>),
+    Search(&'r SearchResult<'r>),
     ToolUse { id: Cow<'r, str>, name: Cow<'r, str>, input: &'r str },
     ToolResult { id: Cow<'r, str>, items: Vec<Item<'r>>, failed: Option<bool> },
     Thought(&'r Reasoning<'r>),
@@ -97,6 +98,7 @@ pub(super) enum Item<'r> {
     Json(&'r str),
     Picture(Picture<'r>),
     File(File<'r>),
+    Search(&'r SearchResult<'r>),
 }
 
 impl<'r> From<Content<'r>> for Block<'r> {
@@ -404,7 +406,11 @@ impl<'r> Planner<'r, '_> {
                 self.mark(point, Speaker::User);
                 Ok(())
             }
-            Part::SearchResult(_) => self.refuse("search results are not supported"),
+            Part::SearchResult(found) => {
+                let size = search_size(found);
+                let content = if self.takes_search(found) { Content::Search(found) } else { Content::Text(search_text(found)) };
+                self.push_user(content, size)
+            }
             Part::ToolUse(_) => self.refuse("only an assistant message can hold tool calls"),
             Part::Reasoning(_) | Part::RedactedReasoning(_) => self.refuse("only an assistant message can hold reasoning"),
         }
@@ -441,7 +447,11 @@ impl<'r> Planner<'r, '_> {
         let param = || at.path();
         let content = match part {
             Part::Image(image) => Content::Picture(media::picture(image, param)?),
-            Part::Document(document) => Content::File(media::file(document, |name| self.documents.next(name), param)?),
+            Part::Document(document) => {
+                let mut file = media::file(document, |name| self.documents.next(name), param)?;
+                self.without_citations(&mut file)?;
+                Content::File(file)
+            }
             Part::Audio(audio) => Content::Sound(media::sound(audio, param)?),
             _ => return Ok(None),
         };
@@ -453,6 +463,28 @@ impl<'r> Planner<'r, '_> {
                 _ => 0,
             };
         Ok(Some(content))
+    }
+
+    /// Takes out of a file what belongs to citations, where the family knows none.
+    fn without_citations(&mut self, file: &mut File<'r>) -> Result<(), ApiError> {
+        if self.takes.anthropic_fields {
+            return Ok(());
+        }
+        if file.context.take().is_some() {
+            self.ledger.lose("context")?;
+        }
+        if file.citations.take() == Some(true) {
+            self.ledger.lose("citations")?;
+        }
+        if let Bytes::Passages(texts) = file.bytes {
+            file.bytes = Bytes::Joined(texts);
+        }
+        Ok(())
+    }
+
+    /// Whether a passage can stand as what it is.
+    fn takes_search(&self, found: &SearchResult<'_>) -> bool {
+        self.takes.anthropic_fields && found.content.iter().any(|text| !text.is_blank())
     }
 
     fn push_user(&mut self, content: Content<'r>, size: usize) -> Result<(), ApiError> {
@@ -501,12 +533,14 @@ impl<'r> Planner<'r, '_> {
                     Some(content) => self.late.push(content.into()),
                     None => {}
                 },
-                Part::SearchResult(_) | Part::ToolUse(_) | Part::ToolResult(_) | Part::Reasoning(_) | Part::RedactedReasoning(_) => {
-                    return Err(ApiError::invalid(at.path(), "a tool result holds text, JSON, images and files only"));
+                Part::SearchResult(found) if self.takes_search(found) => items.push(Item::Search(found)),
+                Part::SearchResult(found) => items.push(Item::Text(search_text(found))),
+                Part::ToolUse(_) | Part::ToolResult(_) | Part::Reasoning(_) | Part::RedactedReasoning(_) => {
+                    return Err(ApiError::invalid(at.path(), "a tool result holds text, JSON, images, files and search results only"));
                 }
             }
             at.pass(part);
-            if let Part::Text(_) | Part::Json(_) = part {
+            if let Part::Text(_) | Part::Json(_) | Part::SearchResult(_) = part {
                 self.conversation.size += items.last().map_or(0, Item::size);
             }
         }
@@ -558,9 +592,21 @@ impl Item<'_> {
         match self {
             Item::Text(text) => text.len() + 16,
             Item::Json(json) => json.len() + 16,
+            Item::Search(found) => search_size(found),
             Item::Picture(_) | Item::File(_) => 0,
         }
     }
+}
+
+/// A passage as text: title, source and content, a line each. Escaped form.
+fn search_text<'r>(found: &SearchResult<'_>) -> Cow<'r, str> {
+    let lines: Vec<&str> = [&found.title, &found.source].into_iter().chain(&found.content).filter(|text| !text.is_blank()).map(Text::escaped).collect();
+    Cow::Owned(if lines.is_empty() { "-".to_owned() } else { lines.join("\\n") })
+}
+
+/// About how many bytes a passage takes.
+fn search_size(found: &SearchResult<'_>) -> usize {
+    96 + found.title.escaped().len() + found.source.escaped().len() + found.content.iter().map(|text| text.escaped().len() + 16).sum::<usize>()
 }
 
 /// Whether a value can stand in `toolResult.json`: an object, without a member called `__type` or nothing at all anywhere.
