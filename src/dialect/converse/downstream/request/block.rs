@@ -35,7 +35,7 @@ flat! {
 
 flat! {
     /// A picture, a file or sound: `{"format":"pdf","name":"…","source":{…}}`
-    struct MediaWire {
+    pub(super) struct MediaWire {
         format: Raw<'a> = "format",
         name: Raw<'a> = "name",
         source: Shape<SourceWire<'a>> = "source",
@@ -46,7 +46,7 @@ flat! {
 
 flat! {
     /// A union.
-    struct SourceWire {
+    pub(super) struct SourceWire {
         bytes: Raw<'a> = "bytes",
         s3: Shape<S3Wire<'a>> = "s3Location",
         text: Raw<'a> = "text",
@@ -55,7 +55,7 @@ flat! {
 }
 
 flat! {
-    struct S3Wire {
+    pub(super) struct S3Wire {
         uri: Raw<'a> = "uri",
         owner: Raw<'a> = "bucketOwner",
     }
@@ -63,13 +63,13 @@ flat! {
 
 flat! {
     /// `{"enabled":true}`
-    struct Enabled {
+    pub(super) struct Enabled {
         enabled: Raw<'a> = "enabled",
     }
 }
 
 flat! {
-    struct ToolUseWire {
+    pub(super) struct ToolUseWire {
         id: Raw<'a> = "toolUseId",
         name: Raw<'a> = "name",
         input: Raw<'a> = "input",
@@ -78,7 +78,7 @@ flat! {
 }
 
 flat! {
-    struct ToolResultWire {
+    pub(super) struct ToolResultWire {
         id: Raw<'a> = "toolUseId",
         content: Raw<'a> = "content",
         status: Raw<'a> = "status",
@@ -87,7 +87,7 @@ flat! {
 
 flat! {
     /// A union.
-    struct GuardWire {
+    pub(super) struct GuardWire {
         text: Shape<TextWire<'a>> = "text",
         image: Shape<MediaWire<'a>> = "image",
     }
@@ -95,7 +95,7 @@ flat! {
 
 flat! {
     /// `{"text":"…"}`
-    struct TextWire {
+    pub(super) struct TextWire {
         text: Raw<'a> = "text",
     }
 }
@@ -110,14 +110,14 @@ flat! {
 
 flat! {
     /// A union.
-    struct ReasoningWire {
+    pub(super) struct ReasoningWire {
         readable: Shape<ThoughtWire<'a>> = "reasoningText",
         redacted: Raw<'a> = "redactedContent",
     }
 }
 
 flat! {
-    struct ThoughtWire {
+    pub(super) struct ThoughtWire {
         text: Raw<'a> = "text",
         signature: Raw<'a> = "signature",
     }
@@ -125,13 +125,13 @@ flat! {
 
 flat! {
     /// `{"content":[{"text":"…"}]}`
-    struct Contents {
+    pub(super) struct Contents {
         content: Raw<'a> = "content",
     }
 }
 
 flat! {
-    struct SearchWire {
+    pub(super) struct SearchWire {
         source: Raw<'a> = "source",
         title: Raw<'a> = "title",
         content: Raw<'a> = "content",

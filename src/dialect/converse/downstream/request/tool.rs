@@ -17,7 +17,7 @@ flat! {
 
 flat! {
     /// A union.
-    struct ToolWire {
+    pub(super) struct ToolWire {
         spec: Shape<Spec<'a>> = "toolSpec",
         system: Raw<'a> = "systemTool",
         cache: Shape<CacheWire<'a>> = "cachePoint",
@@ -25,7 +25,7 @@ flat! {
 }
 
 flat! {
-    struct Spec {
+    pub(super) struct Spec {
         name: Raw<'a> = "name",
         description: Raw<'a> = "description",
         schema: Shape<InputSchema<'a>> = "inputSchema",
@@ -35,14 +35,14 @@ flat! {
 
 flat! {
     /// `{"json":{…}}`
-    struct InputSchema {
+    pub(super) struct InputSchema {
         json: Raw<'a> = "json",
     }
 }
 
 flat! {
     /// A union.
-    struct Choice {
+    pub(super) struct Choice {
         auto: Raw<'a> = "auto",
         any: Raw<'a> = "any",
         tool: Shape<Named<'a>> = "tool",
@@ -51,7 +51,7 @@ flat! {
 
 flat! {
     /// `{"name":"…"}`
-    struct Named {
+    pub(super) struct Named {
         name: Raw<'a> = "name",
     }
 }
