@@ -309,6 +309,15 @@ mod tests {
     }
 
     #[test]
+    fn counts_and_reason_alone() {
+        assert_eq!(usage(&fixture("basic.json")), (Some(Usage { input_tokens: 18, output_tokens: 46, ..Usage::default() }), Some("end_turn")));
+        assert_eq!(usage(&fixture("tool.json")), (None, Some("tool_use")));
+        for body in ["", "{}", "[]", "<html>"] {
+            assert_eq!(usage(body), (None, None));
+        }
+    }
+
+    #[test]
     fn trap_59_the_format_tool_becomes_text() {
         let restore = Restore { format_tool: Some("json_answer".to_owned()), unwrap: true, ..Restore::default() };
         let body = |input: &str, more: &str| {

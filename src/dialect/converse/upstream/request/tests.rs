@@ -11,6 +11,8 @@ use crate::chat::{
 use crate::chat::{Policy, Unknown, Unsupported};
 use crate::wire::json::Raw;
 
+mod members;
+
 const HAIKU_3: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 const SONNET_3_7: &str = "us.anthropic.claude-3-7-sonnet-20250219-v1:0";
 const SONNET_4_5: &str = "anthropic.claude-sonnet-4-5-20250929-v1:0";

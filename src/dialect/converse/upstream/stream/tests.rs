@@ -274,3 +274,37 @@ proptest! {
         prop_assert_eq!(read_with(Restore::default(), &chunks).0, read(&bytes).0);
     }
 }
+
+#[test]
+fn a_tap_reads_counts_and_reason_at_every_cut() {
+    let whole = |bytes: &[u8]| {
+        let mut tap = UsageTap::new();
+        tap.push(bytes);
+        (tap.usage(), tap.stop())
+    };
+    for (name, tokens, stop) in [("basic.bin", (15, 142), "end_turn"), ("tool.bin", (0, 0), "tool_use")] {
+        let bytes = fixture(name);
+        let expected = whole(&bytes);
+        assert_eq!(expected.1, Some(stop));
+        if tokens != (0, 0) {
+            assert_eq!(expected.0.map(|usage| (usage.input_tokens, usage.output_tokens)), Some(tokens));
+        }
+        for at in 0..=bytes.len() {
+            let mut tap = UsageTap::new();
+            tap.push(&bytes[..at]);
+            tap.push(&bytes[at..]);
+            assert_eq!((tap.usage(), tap.stop()), expected, "{name} cut at {at}");
+        }
+    }
+    let bytes = frames(&[
+        ("messageStop", r#"{"stopReason":"new_reason","additionalModelResponseFields":{"usage":{"output_tokens_details":{"thinking_tokens":7}}}}"#),
+        ("metadata", r#"{"usage":{"inputTokens":1,"outputTokens":9}}"#),
+    ]);
+    let (usage, stop) = whole(&bytes);
+    assert_eq!((usage.unwrap().reasoning_tokens, stop), (Some(7), Some("other")));
+    let broken = frames(&[("messageStop", "{"), ("metadata", "[]"), ("metadata", r#"{"usage":{"outputTokens":9}}"#)]);
+    assert_eq!(whole(&broken).0.unwrap().output_tokens, 9, "what cannot be read is passed over");
+    for bytes in [&b"<html>not an event stream at all</html>"[..], b""] {
+        assert_eq!(whole(bytes), (None, None));
+    }
+}
