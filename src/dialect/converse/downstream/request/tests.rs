@@ -365,6 +365,20 @@ fn values_that_are_carried_have_a_bottom() {
 }
 
 #[test]
+fn golden_inputs_are_taken_unless_they_are_bad() {
+    let root = format!("{}/tests/golden/converse/request", env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for case in std::fs::read_dir(root).unwrap() {
+        let case = case.unwrap();
+        let text = std::fs::read_to_string(case.path().join("input.json")).unwrap();
+        let bad = case.file_name().to_string_lossy().starts_with("bad-");
+        assert_eq!(decode("m", &text).is_err(), bad, "{case:?}");
+        count += 1;
+    }
+    assert!(count >= 15);
+}
+
+#[test]
 fn tokens_to_count() {
     let body =
         r#"{"input":{"converse":{"messages":[{"role":"user","content":[{"text":"Hi"}]}],"system":[{"text":"s"}],"additionalModelRequestFields":{"top_k":3}}}}"#;
