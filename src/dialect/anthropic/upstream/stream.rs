@@ -168,18 +168,21 @@ impl From<serde_json::Error> for Nonsense {
     }
 }
 
-/// The name of an event: its `event` field, or what its data says.
+/// The name of an event: its `event` field, or what its data says. Google's errors have no name of an event, wherever they stand.
 fn name<'e>(event: &sse::Event<'e>) -> Result<&'e str, Nonsense> {
     #[derive(Deserialize)]
     struct Typed<'a> {
         #[serde(borrow, rename = "type", default)]
         kind: Option<Raw<'a>>,
+        #[serde(borrow, default)]
+        error: Option<Raw<'a>>,
     }
     if !event.name.is_empty() {
         return Ok(std::str::from_utf8(event.name).unwrap_or_default());
     }
-    let kind = serde_json::from_slice::<Typed<'_>>(event.data)?.kind;
-    Ok(kind.and_then(|kind| kind.as_str().strip_prefix('"')?.strip_suffix('"')).unwrap_or_default())
+    let Typed { kind, error } = serde_json::from_slice(event.data)?;
+    let kind = kind.and_then(|kind| kind.as_str().strip_prefix('"')?.strip_suffix('"'));
+    Ok(kind.unwrap_or(if error.is_some() { "error" } else { "" }))
 }
 
 /// A string that says something.
