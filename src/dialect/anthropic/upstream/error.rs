@@ -128,7 +128,7 @@ fn judge(status: Option<u16>, facts: Facts) -> ApiError {
     let known = facts.name.as_deref().and_then(|name| NAMES.iter().find(|(known, _)| *known == name)).map(|(_, meaning)| *meaning);
     let lower = facts.message.as_deref().unwrap_or_default().to_ascii_lowercase();
     let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
-    let meaning = known.unwrap_or(match status {
+    let meaning = known.unwrap_or_else(|| match status {
         Some(401) => Meaning::Key,
         Some(402) => Meaning::Account,
         Some(403) => Meaning::Forbidden,

@@ -182,7 +182,8 @@ fn name<'e>(event: &sse::Event<'e>) -> Result<&'e str, Nonsense> {
     }
     let Typed { kind, error } = serde_json::from_slice(event.data)?;
     let kind = kind.and_then(|kind| kind.as_str().strip_prefix('"')?.strip_suffix('"'));
-    Ok(kind.unwrap_or(if error.is_some() { "error" } else { "" }))
+    let otherwise = if error.is_some() { "error" } else { "" };
+    Ok(kind.unwrap_or(otherwise))
 }
 
 /// A string that says something.

@@ -229,6 +229,26 @@ fn trap_04_the_same_events_for_every_cut() {
 }
 
 #[test]
+fn golden_streams_are_the_same_for_every_cut() {
+    let root = format!("{}/tests/golden/anthropic/stream", env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for case in std::fs::read_dir(root).unwrap() {
+        let path = case.unwrap().path();
+        let bytes = std::fs::read(path.join("input.sse")).unwrap();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let whole = read_with(Restore::default(), &[&bytes]);
+        let fails = ["error", "truncated", "empty", "not-json"].iter().any(|kind| name.starts_with(kind));
+        assert_eq!(whole.1.is_some(), fails, "{name}: {whole:?}");
+        for at in 0..=bytes.len() {
+            let (left, right) = bytes.split_at(at);
+            assert_eq!(read_with(Restore::default(), &[left, right]), whole, "{name} cut at {at}");
+        }
+        count += 1;
+    }
+    assert!(count > 15);
+}
+
+#[test]
 fn trap_03_every_truncation_fails() {
     for text in [text_answer(), mixed_answer()] {
         for at in 0..text.len() {
