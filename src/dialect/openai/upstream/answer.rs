@@ -3,11 +3,10 @@
 //! Read in place and leniently: members that nobody needs are passed over, members that are missing are missed by nobody. Servers that speak this API differ
 //! in nearly everything but the names.
 
-use crate::chat::read::{Path, Shape, Stop, each, flat, list};
+use crate::chat::fields;
+use crate::chat::read::{Leaf, Members, Path, Shape, Stop, each, flat, list};
 use crate::chat::{ApiError, ErrorKind, StopReason, Usage};
 use crate::wire::json::{Kind, Raw, Reader, Syntax, Text};
-
-use crate::chat::read::Members;
 
 flat! {
     /// An item of `choices`, whole or in a chunk.
@@ -151,7 +150,7 @@ impl<'a> Body<'a> {
         if self.choice.is_some() || self.other.is_some() || self.error.is_some() || !text.contains("\"error\"") {
             return false;
         }
-        let members = Raw::parse(text).ok().and_then(crate::chat::fields::Members::of);
+        let members = Raw::parse(text).ok().and_then(fields::Members::of);
         members.and_then(|members| members.value("object")).and_then(Raw::text).is_some_and(|kind| kind == *"error")
     }
 
@@ -161,7 +160,7 @@ impl<'a> Body<'a> {
     }
 }
 
-fn read<'a, T: crate::chat::read::Leaf<'a>>(reader: &mut Reader<'a>) -> Result<Option<T>, Syntax> {
+fn read<'a, T: Leaf<'a>>(reader: &mut Reader<'a>) -> Result<Option<T>, Syntax> {
     T::read(reader)
 }
 

@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::chat::capability::Capabilities;
-use crate::chat::{CachePoint, Extra, Message, Policy, Role, ToolResult, ToolUse, Unknown, Unsupported};
+use crate::chat::{CachePoint, Extra, Message, Policy, Role, Source, ToolResult, ToolUse, Unknown, Unsupported};
 use crate::dialect::openai::downstream;
 
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
@@ -16,6 +16,12 @@ fn options(model: &str) -> Options<'_> {
 fn encoded(request: &Request<'_>, options: &Options<'_>) -> (Value, Vec<String>) {
     let encoded = encode(request, options).unwrap();
     (serde_json::from_slice(&encoded.body).unwrap(), encoded.dropped)
+}
+
+/// The same, as it is on the wire.
+fn encoded_pair(request: &Request<'_>, options: &Options<'_>) -> (String, Vec<String>) {
+    let encoded = encode(request, options).unwrap();
+    (String::from_utf8(encoded.body).unwrap(), encoded.dropped)
 }
 
 fn body(request: &Request<'_>) -> Value {
@@ -75,8 +81,6 @@ fn refused(parts: Vec<Part<'static>>) -> (u16, Option<String>) {
     (error.status, error.param.map(|param| param.into_owned()))
 }
 
-use crate::chat::Source;
-
 #[test]
 fn trap_36_what_is_not_set_is_not_sent() {
     let encoded = encode(&hi(), &options("gpt-4o")).unwrap();
@@ -85,11 +89,6 @@ fn trap_36_what_is_not_set_is_not_sent() {
     let stream = Options { stream: true, default_max_tokens: Some(9), ..options("m") };
     let (body, _) = encoded_pair(&hi(), &stream);
     assert_eq!(body, r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true,"stream_options":{"include_usage":true},"max_tokens":9}"#);
-}
-
-fn encoded_pair(request: &Request<'_>, options: &Options<'_>) -> (String, Vec<String>) {
-    let encoded = encode(request, options).unwrap();
-    (String::from_utf8(encoded.body).unwrap(), encoded.dropped)
 }
 
 #[test]
@@ -296,11 +295,11 @@ fn tools_and_the_choice_among_them() {
     ];
     request.parallel_tool_calls = Some(false);
     request.tool_choice = Some(ToolChoice::Tool(Text::from_plain("a.b")));
-    let encoded = encode(&request, &options("m")).unwrap();
-    let text = String::from_utf8(encoded.body).unwrap();
+    let whole = encode(&request, &options("m")).unwrap();
+    let text = String::from_utf8(whole.body).unwrap();
     let expected = r#""tools":[{"type":"function","function":{"name":"a_b","description":"d","parameters":{"type": "object", "properties": {"z": {}, "a": {}}},"strict":true}},{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{}}}}],"tool_choice":{"type":"function","function":{"name":"a_b"}},"parallel_tool_calls":false}"#;
     assert!(text.ends_with(expected), "{text}");
-    assert_eq!(encoded.restore.names, [("a_b".to_owned(), "a.b".to_owned())]);
+    assert_eq!(whole.restore.names, [("a_b".to_owned(), "a.b".to_owned())]);
     for (choice, written) in [(ToolChoice::Auto, "auto"), (ToolChoice::None, "none"), (ToolChoice::Any, "required")] {
         request.tool_choice = Some(choice);
         assert_eq!(body(&request)["tool_choice"], written);
@@ -308,17 +307,13 @@ fn tools_and_the_choice_among_them() {
     request.tools.clear();
     for (choice, lost) in [(ToolChoice::Auto, 0), (ToolChoice::None, 0), (ToolChoice::Any, 1)] {
         request.tool_choice = Some(choice);
-        let (body, dropped) = encoded_value(&request);
+        let (body, dropped) = encoded(&request, &options("m"));
         assert!(body.get("tool_choice").is_none() && body.get("parallel_tool_calls").is_none());
         assert_eq!(dropped.len(), lost);
     }
     request.tools = vec![tool("f", None)];
     (request.parallel_tool_calls, request.one_tool_call) = (None, true);
     assert_eq!(body(&request)["parallel_tool_calls"], false);
-}
-
-fn encoded_value(request: &Request<'_>) -> (Value, Vec<String>) {
-    encoded(request, &options("m"))
 }
 
 #[test]
