@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use crate::chat::{ApiError, Audio, CachePoint, Document, Image, Part, Reasoning, SearchResult, Source, ToolResult, ToolUse};
-use crate::wire::json::{Kind, Raw, Text};
+use crate::wire::json::{Raw, Text};
 
 use super::Notes;
 use crate::chat::read::{
@@ -400,7 +400,6 @@ fn search_result<'a>(wire: SearchWire<'a>, path: &Path<'_>) -> Result<Part<'a>, 
 /// The content of a string as a reader sees it, borrowed from the body where nothing was escaped.
 pub(super) fn plain<'a>(raw: Raw<'a>, path: &Path<'_>) -> Result<Cow<'a, str>, ApiError> {
     let text = raw.text().ok_or_else(|| wrong_type(path, "a string", raw.kind()))?;
-    debug_assert_eq!(raw.kind(), Kind::String);
     Ok(match text.unescape() {
         Cow::Owned(plain) => Cow::Owned(plain),
         // Nothing was escaped: the plain text stands between the quotes.
