@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use clap::{Args, Parser, Subcommand};
 use log::{info, warn};
@@ -194,7 +193,7 @@ fn start(snapshot: Snapshot, options: &Serve, beside: Vec<Beside>) -> ExitCode {
     };
     let pingora_grace = pingora.grace_period_seconds;
     let upstreams = Upstreams::new(&snapshot.models);
-    let shared = Arc::new(Shared { current: ArcSwap::from_pointee(Current { snapshot: Arc::new(snapshot), upstreams }), metrics });
+    let shared = Arc::new(Shared::new(Current { snapshot: Arc::new(snapshot), upstreams }, metrics));
 
     let drain = Drain { shared: Arc::clone(&shared), grace: Duration::from_secs(pingora_grace) };
 

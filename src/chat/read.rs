@@ -102,10 +102,12 @@ pub enum Path<'p> {
 }
 
 impl Path<'_> {
+    /// A member of the value here.
     pub fn key<'p>(&'p self, name: &'p str) -> Path<'p> {
         Path::Member(self, name)
     }
 
+    /// An item of the list here.
     pub fn item(&self, index: usize) -> Path<'_> {
         Path::Item(self, index)
     }
@@ -123,10 +125,12 @@ impl fmt::Display for Path<'_> {
     }
 }
 
+/// A 400 for a member that must be there.
 pub fn missing(path: &Path<'_>) -> ApiError {
     ApiError::invalid(path.to_string(), format!("Missing required parameter: '{path}'."))
 }
 
+/// A 400 for a value of another kind than the API has there.
 pub fn wrong_type(path: &Path<'_>, expected: &str, kind: Kind) -> ApiError {
     let got = match kind {
         Kind::Null => "null",
@@ -139,6 +143,7 @@ pub fn wrong_type(path: &Path<'_>, expected: &str, kind: Kind) -> ApiError {
     ApiError::invalid(path.to_string(), format!("Invalid type for '{path}': expected {expected}, but got {got} instead."))
 }
 
+/// A 400 for a value that the API does not take.
 pub fn wrong_value(path: &Path<'_>, reason: impl fmt::Display) -> ApiError {
     ApiError::invalid(path.to_string(), format!("Invalid value for '{path}': {reason}."))
 }
@@ -205,11 +210,17 @@ pub(crate) use flat;
 
 /// What stands where the API has an object.
 pub enum Shape<T> {
+    /// An object.
     Object(T),
+    /// Something else.
     Other(Kind),
 }
 
 impl<T> Shape<T> {
+    /// The object.
+    ///
+    /// # Errors
+    /// 400 when it is none.
     pub fn object(self, path: &Path<'_>) -> Result<T, ApiError> {
         match self {
             Shape::Object(object) => Ok(object),

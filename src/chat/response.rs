@@ -110,6 +110,23 @@ impl Usage {
         self.input_tokens.saturating_add(self.cache_read_tokens).saturating_add(self.cache_write_tokens)
     }
 
+    /// The tokens of two answers.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let reasoning = match (self.reasoning_tokens, other.reasoning_tokens) {
+            (None, None) => None,
+            (one, two) => Some(one.unwrap_or(0).saturating_add(two.unwrap_or(0))),
+        };
+        Usage {
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
+            cache_write_tokens: self.cache_write_tokens.saturating_add(other.cache_write_tokens),
+            cache_write_1h_tokens: self.cache_write_1h_tokens.saturating_add(other.cache_write_1h_tokens),
+            reasoning_tokens: reasoning,
+        }
+    }
+
     /// All tokens.
     #[must_use]
     pub fn total_tokens(&self) -> u64 {

@@ -1,12 +1,14 @@
-//! The JSON APIs: each folder turns one API's shape into the canonical form and back.
+//! The JSON APIs: each folder turns one API's shape into the canonical form and back, on the side of clients (`downstream`) and of model providers (`upstream`).
 //!
-//! A new API is one folder here and one line in [`Dialect`] or in the path table below; a folder never imports another one.
+//! A new API is one folder here, its lines in [`Dialect`] and [`Surface`], and its paths in the table below; a folder never imports another one.
 
 pub mod anthropic;
 pub mod converse;
 pub mod invoke;
 pub mod openai;
 pub mod vertex;
+
+use std::borrow::Cow;
 
 use crate::chat::ApiError;
 
@@ -15,6 +17,10 @@ use crate::chat::ApiError;
 pub enum Dialect {
     /// OpenAI's: also the shape of errors on paths that nobody knows.
     OpenAi,
+    /// Anthropic's.
+    Anthropic,
+    /// That of the Bedrock runtime.
+    Bedrock,
 }
 
 impl Dialect {
@@ -22,38 +28,103 @@ impl Dialect {
     pub fn as_str(self) -> &'static str {
         match self {
             Dialect::OpenAi => "openai",
+            Dialect::Anthropic => "anthropic",
+            Dialect::Bedrock => "bedrock",
         }
     }
 
     /// An error as this API writes it: the JSON body.
-    pub fn error_body(self, error: &ApiError) -> Vec<u8> {
+    pub fn error_body(self, error: &ApiError, request_id: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(160 + error.message.len());
         match self {
             Dialect::OpenAi => openai::downstream::error::encode(error, &mut out),
+            Dialect::Anthropic => anthropic::downstream::error::encode(error, Some(request_id), &mut out),
+            Dialect::Bedrock => converse::downstream::error::encode(error, &mut out),
         }
         out
     }
+
+    /// The name of an error that goes into a header, where the API has one.
+    pub fn error_name(self, error: &ApiError) -> Option<(&'static str, &'static str)> {
+        match self {
+            Dialect::Bedrock => Some(("x-amzn-errortype", converse::downstream::error::name(error.kind, error.status))),
+            Dialect::OpenAi | Dialect::Anthropic => None,
+        }
+    }
+
+    /// The status that goes with an error: Bedrock's clients know some errors by a status of their own.
+    pub fn status(self, error: &ApiError) -> u16 {
+        match self {
+            Dialect::Bedrock => converse::downstream::error::status(error),
+            Dialect::OpenAi | Dialect::Anthropic => error.status,
+        }
+    }
+
+    /// The header in which clients of this API look for the request's id.
+    pub fn id_header(self) -> Option<&'static str> {
+        match self {
+            Dialect::OpenAi => None,
+            Dialect::Anthropic => Some("request-id"),
+            Dialect::Bedrock => Some("x-amzn-requestid"),
+        }
+    }
 }
 
-/// What a client can ask of a model.
+/// What a client can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surface {
     /// OpenAI Chat Completions, whole or streamed.
     ChatCompletions,
+    /// OpenAI Embeddings.
+    Embeddings,
+    /// Anthropic Messages, whole or streamed.
+    Messages,
+    /// How many tokens a Messages request has.
+    CountMessages,
+    /// Bedrock Converse.
+    Converse,
+    /// Bedrock ConverseStream.
+    ConverseStream,
+    /// Bedrock InvokeModel: the model's own API, whole.
+    Invoke,
+    /// Bedrock InvokeModelWithResponseStream: the model's own API, streamed.
+    InvokeStream,
+    /// How many tokens a Converse or InvokeModel request has.
+    CountTokens,
 }
 
 impl Surface {
     /// The API it belongs to.
     pub fn dialect(self) -> Dialect {
         match self {
-            Surface::ChatCompletions => Dialect::OpenAi,
+            Surface::ChatCompletions | Surface::Embeddings => Dialect::OpenAi,
+            Surface::Messages | Surface::CountMessages => Dialect::Anthropic,
+            Surface::Converse | Surface::ConverseStream | Surface::Invoke | Surface::InvokeStream | Surface::CountTokens => Dialect::Bedrock,
         }
     }
 
     /// The operation's name by OpenTelemetry's GenAI conventions.
     pub fn operation(self) -> &'static str {
         match self {
-            Surface::ChatCompletions => "chat",
+            Surface::ChatCompletions | Surface::Messages | Surface::Converse | Surface::ConverseStream => "chat",
+            Surface::Embeddings => "embeddings",
+            Surface::CountMessages | Surface::CountTokens => "count_tokens",
+            Surface::Invoke | Surface::InvokeStream => "invoke",
+        }
+    }
+
+    /// The route's name in metrics.
+    pub fn route(self) -> &'static str {
+        match self {
+            Surface::ChatCompletions => "/v1/chat/completions",
+            Surface::Embeddings => "/v1/embeddings",
+            Surface::Messages => "/v1/messages",
+            Surface::CountMessages => "/v1/messages/count_tokens",
+            Surface::Converse => "/model/{id}/converse",
+            Surface::ConverseStream => "/model/{id}/converse-stream",
+            Surface::Invoke => "/model/{id}/invoke",
+            Surface::InvokeStream => "/model/{id}/invoke-with-response-stream",
+            Surface::CountTokens => "/model/{id}/count-tokens",
         }
     }
 }
@@ -63,9 +134,104 @@ const SURFACES: &[(&str, Surface)] = &[
     ("/v1/chat/completions", Surface::ChatCompletions),
     ("/api/v1/chat/completions", Surface::ChatCompletions),
     ("/chat/completions", Surface::ChatCompletions),
+    ("/v1/messages", Surface::Messages),
+    ("/v1/messages/count_tokens", Surface::CountMessages),
+    ("/v1/embeddings", Surface::Embeddings),
+    ("/api/v1/embeddings", Surface::Embeddings),
+    ("/embeddings", Surface::Embeddings),
 ];
 
-/// The surface behind a path.
-pub fn surface(path: &str) -> Option<Surface> {
-    SURFACES.iter().find(|(known, _)| *known == path).map(|(_, surface)| *surface)
+/// Last segment of a path of the Bedrock runtime → surface.
+const OPERATIONS: &[(&str, Surface)] = &[
+    ("converse", Surface::Converse),
+    ("converse-stream", Surface::ConverseStream),
+    ("invoke", Surface::Invoke),
+    ("invoke-with-response-stream", Surface::InvokeStream),
+    ("count-tokens", Surface::CountTokens),
+];
+
+/// What a path asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place<'p> {
+    /// An API of ours; the model is named in the body.
+    Surface(Surface),
+    /// The Bedrock runtime's; the model stands in the path. `provider` is the one that the path names.
+    Model {
+        /// What is asked.
+        surface: Surface,
+        /// Decoded once.
+        model: Cow<'p, str>,
+        /// The provider that the path names.
+        provider: Option<&'p str>,
+    },
+    /// A provider's own API: what is behind `/providers/{provider}`, slash included.
+    Native {
+        /// The provider that the path names.
+        provider: &'p str,
+        /// As the client wrote it.
+        rest: &'p str,
+    },
+}
+
+/// What a path asks for, if it is one of a model's. The path is as it stands on the wire, still encoded.
+pub fn place(path: &str) -> Option<Place<'_>> {
+    if let Some((_, surface)) = SURFACES.iter().find(|(known, _)| *known == path) {
+        return Some(Place::Surface(*surface));
+    }
+    if let Some((surface, model)) = path.strip_prefix("/bedrock").and_then(runtime).or_else(|| runtime(path)) {
+        return Some(Place::Model { surface, model, provider: None });
+    }
+    let rest = path.strip_prefix("/providers/")?;
+    let slash = rest.find('/')?;
+    let (provider, rest) = rest.split_at(slash);
+    if provider.is_empty() {
+        return None;
+    }
+    Some(match runtime(rest) {
+        Some((surface, model)) if matches!(provider, "bedrock" | "aws") => Place::Model { surface, model, provider: Some(provider) },
+        _ => Place::Native { provider, rest },
+    })
+}
+
+/// `/model/{id}/converse` → what it asks and the id, decoded once. An id is one segment; SDKs that leave its slashes bare are understood all the same.
+pub fn runtime(path: &str) -> Option<(Surface, Cow<'_, str>)> {
+    let (id, operation) = path.strip_prefix("/model/")?.rsplit_once('/')?;
+    let (_, surface) = OPERATIONS.iter().find(|(known, _)| *known == operation)?;
+    let id = percent_encoding::percent_decode_str(id).decode_utf8().ok()?;
+    (!id.is_empty()).then_some((*surface, id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_lead_to_surfaces() {
+        let model = |surface, model: &'static str, provider| Some(Place::Model { surface, model: Cow::Borrowed(model), provider });
+        for (path, expected) in [
+            ("/v1/chat/completions", Some(Place::Surface(Surface::ChatCompletions))),
+            ("/v1/messages", Some(Place::Surface(Surface::Messages))),
+            ("/v1/messages/count_tokens", Some(Place::Surface(Surface::CountMessages))),
+            ("/v1/embeddings", Some(Place::Surface(Surface::Embeddings))),
+            ("/model/m/converse", model(Surface::Converse, "m", None)),
+            ("/bedrock/model/a.b-v1%3A0/invoke", model(Surface::Invoke, "a.b-v1:0", None)),
+            ("/providers/bedrock/model/a.b-v1:0/count-tokens", model(Surface::CountTokens, "a.b-v1:0", Some("bedrock"))),
+            ("/providers/aws/model/m/invoke-with-response-stream", model(Surface::InvokeStream, "m", Some("aws"))),
+            (
+                "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A1%3Ainference-profile%2Fus.x/converse-stream",
+                model(Surface::ConverseStream, "arn:aws:bedrock:us-east-1:1:inference-profile/us.x", None),
+            ),
+            ("/providers/openai/v1/models", Some(Place::Native { provider: "openai", rest: "/v1/models" })),
+            ("/providers/openai/model/m/converse", Some(Place::Native { provider: "openai", rest: "/model/m/converse" })),
+            ("/providers/bedrock/guardrail/g/version/1/apply", Some(Place::Native { provider: "bedrock", rest: "/guardrail/g/version/1/apply" })),
+            ("/providers/openai", None),
+            ("/providers//v1", None),
+            ("/model//converse", None),
+            ("/model/m/unknown", None),
+            ("/model/%ff/converse", None),
+            ("/v1/other", None),
+        ] {
+            assert_eq!(place(path), expected, "{path}");
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! Which target takes a request.
 //!
 //! ```text
-//! provider named by path or header ─▶ model map ─▶ an id of the provider's own naming ─▶ routing.fallback_model ─▶ routing.default_provider ─▶ 404
+//! provider named by path or header ─▶ model map ─▶ an id of a provider's own naming ─▶ routing.fallback_model ─▶ routing.default_provider
+//!                                                                                    ─▶ a server of one's own that may know any model ─▶ 404
 //! ```
 //!
 //! A pure function of the snapshot, the request's two names, which providers are usable, and a random number. It neither counts failures nor retries.
@@ -26,40 +27,84 @@ pub struct Route {
     pub target: Arc<Target>,
 }
 
-/// Chooses the target for a model name: among the usable ones of the lowest priority number, by weight. `provider` is what the path or `x-provider` says.
+/// What a request says of its provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wish<'n> {
+    /// Nothing.
+    None,
+    /// `x-provider`, or a path that is a provider's own: this one and no other.
+    Provider(&'n str),
+    /// The path of Bedrock's API: Bedrock, unless the model map knows the model elsewhere only.
+    Rather(&'n str),
+}
+
+/// Chooses the target for a model name: among the usable ones of the lowest priority number, by weight.
 ///
 /// # Errors
 /// 400 for an unknown provider, 404 for an unknown model, 503 for a known one whose provider cannot be used.
-pub fn route(snapshot: &Snapshot, model: &str, provider: Option<&str>, usable: impl Fn(&Provider) -> bool, random: u64) -> Result<Route, ApiError> {
+pub fn route(snapshot: &Snapshot, model: &str, wish: Wish<'_>, usable: impl Fn(&Provider) -> bool, random: u64) -> Result<Route, ApiError> {
     let map = &snapshot.models;
     let usable = |provider: &Provider| provider.unavailable().is_none() && usable(provider);
-    let named = provider.map(|name| named(map, name)).transpose()?;
+    let named = match wish {
+        Wish::None => None,
+        Wish::Provider(name) => Some(named(map, name)?),
+        Wish::Rather(name) => {
+            let rather = named(map, name).ok();
+            let elsewhere = |rather: &Arc<Provider>| {
+                map.find(model).is_some_and(|found| !found.targets.iter().any(|target| Arc::ptr_eq(rather, &target.provider))) || !rather.may_know(model)
+            };
+            rather.filter(|rather| !elsewhere(rather))
+        }
+    };
 
     if let Some(found) = map.find(model)
         && let Some(route) = through_map(found, model, named, &usable, random)
     {
         return route;
     }
-    if let Some(provider) = own_naming(map, model, named, &usable) {
-        if !usable(provider) {
-            return Err(not_configured(model, provider));
-        }
-        return Ok(Route { model: None, target: Arc::new(Target::plain(Arc::clone(provider), model)) });
+    let plain = |provider: &Arc<Provider>| Route { model: None, target: Arc::new(Target::plain(Arc::clone(provider), model)) };
+    let own = own_naming(map, model, named, &usable);
+    if let Some(provider) = own.filter(|provider| usable(provider)) {
+        return Ok(plain(provider));
+    }
+    // Who has nothing but a server of his own gets there with any name, also with one that looks like Bedrock's.
+    let any = || map.providers.values().find(|provider| named.is_none() && provider.knows_any_model() && usable(provider));
+    if let Some(provider) = own {
+        return any().map(plain).ok_or_else(|| not_configured(model, provider));
     }
     if let Some(fallback) = &map.routing.fallback_model
         && let Some(route) = through_map(fallback, model, named, &usable, random)
     {
         return route;
     }
-    // Bedrock knows its ids by their form. Other providers would have to be asked, if this version could use them.
-    let last = named.unwrap_or(&map.routing.default_provider);
-    if last.bedrock().is_none() { Err(not_configured(model, last)) } else { Err(unknown_model(model, named)) }
+    let last = &map.routing.default_provider;
+    let may_know = named.is_none() && last.may_know(model);
+    if may_know && usable(last) {
+        return Ok(plain(last));
+    }
+    if let Some(provider) = any() {
+        return Ok(plain(provider));
+    }
+    Err(if may_know { not_configured(model, last) } else { unknown_model(model, named) })
 }
 
 /// The models that clients may be shown: those that some usable provider runs, in the order of the file.
 pub fn visible_models(snapshot: &Snapshot, usable: impl Fn(&Provider) -> bool) -> impl Iterator<Item = &Arc<Model>> {
     let usable = move |target: &Arc<Target>| target.provider.unavailable().is_none() && usable(&target.provider);
     snapshot.models.models.iter().filter(move |model| model.targets.iter().any(&usable))
+}
+
+/// The provider of a path below `/providers/`.
+///
+/// # Errors
+/// 400 for one that nobody knows, 503 for one that cannot be used.
+pub fn native<'s>(snapshot: &'s Snapshot, name: &str, usable: impl Fn(&Provider) -> bool) -> Result<&'s Arc<Provider>, ApiError> {
+    let provider = named(&snapshot.models, name).map_err(|error| ApiError { status: 404, kind: ErrorKind::NotFound, param: None, ..error })?;
+    if provider.unavailable().is_none() && usable(provider) {
+        return Ok(provider);
+    }
+    let reason = provider.unavailable().unwrap_or("it has no usable credentials");
+    Err(ApiError::new(ErrorKind::NotConfigured, format!("The provider `{}` is not configured ({reason}).", provider.name)))
 }
 
 /// The provider of a name; `aws` and `bedrock` find one of Bedrock under any name.
@@ -104,9 +149,13 @@ fn pick<'t, I: Iterator<Item = &'t Arc<Target>>>(candidates: impl Fn() -> I, ran
 /// The provider whose own naming an id follows: the named one, else for an ARN one of its region, else the default provider, else any.
 fn own_naming<'m>(map: &'m ModelMap, model: &str, named: Option<&'m Arc<Provider>>, usable: &impl Fn(&Provider) -> bool) -> Option<&'m Arc<Provider>> {
     if let Some(provider) = named {
-        return provider.recognises(model).then_some(provider);
+        return provider.may_know(model).then_some(provider);
     }
-    let all = || std::iter::once(&map.routing.default_provider).chain(map.providers.values()).filter(|provider| provider.recognises(model));
+    let all = || {
+        std::iter::once(&map.routing.default_provider)
+            .chain(map.providers.values())
+            .filter(|provider| provider.recognises(model) && provider.unavailable().is_none())
+    };
     let home = || all().filter(|provider| provider.is_home_of(model));
     home().find(|provider| usable(provider)).or_else(|| home().next()).or_else(|| all().find(|provider| usable(provider))).or_else(|| all().next())
 }

@@ -83,7 +83,7 @@ fn known_model(exchange: &Exchange) -> &str {
 
 fn serve(metrics: &Metrics, exchange: &Exchange, ctx: &Ctx, outcome: &Outcome) {
     let provider = &exchange.route.target.provider;
-    let operation = ctx.surface.map_or("", crate::dialect::Surface::operation);
+    let operation = ctx.surface.map_or("native", crate::dialect::Surface::operation);
     let labels = Labels { operation, provider: provider.semantic_name(), model: known_model(exchange) };
     metrics.served(labels, outcome);
     if let Some(error) = &ctx.error {

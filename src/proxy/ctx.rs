@@ -12,7 +12,10 @@ use crate::ops::metrics::InFlight;
 use crate::ops::upstreams::Upstream;
 use crate::policy::route::Route;
 use crate::proxy::downstream::Control;
-use crate::translate::{Answer, Facts, stream::Stream};
+use crate::proxy::plan::{Answer, Call};
+use crate::translate::Facts;
+use crate::translate::relay::Tap;
+use crate::translate::stream::Flow;
 
 /// Per-request state.
 pub struct Ctx {
@@ -26,12 +29,14 @@ pub struct Ctx {
     pub snapshot: Arc<Snapshot>,
     /// What the client asks for; `None` on paths without a model.
     pub surface: Option<Surface>,
+    /// The API whose error shape the client understands.
+    pub dialect: Dialect,
     /// The route's name in metrics.
     pub route: &'static str,
     /// The model as the client named it; empty before it is known.
     pub model: String,
     /// The exchange with an upstream, once it is decided.
-    pub exchange: Option<Exchange>,
+    pub(super) exchange: Option<Exchange>,
     /// The error that the client gets or got, for the log.
     pub error: Option<ApiError>,
     /// The exchange failed, but the client has a whole answer: its connection may go on.
@@ -43,42 +48,44 @@ pub struct Ctx {
 }
 
 /// One model request on its way: the decision, the body to send and the state of the answer.
-pub struct Exchange {
+pub(super) struct Exchange {
     /// Where it goes.
-    pub route: Route,
+    pub(super) route: Route,
     /// That provider's credentials and addresses.
-    pub upstream: Arc<Upstream>,
-    /// The translated body, sent as it is on every attempt.
-    pub body: Bytes,
+    pub(super) upstream: Arc<Upstream>,
+    /// The operation, its path and its headers.
+    pub(super) call: Call,
+    /// The body for the upstream, sent as it is on every attempt.
+    pub(super) body: Bytes,
     /// Whether the client wants a stream.
-    pub stream: bool,
+    pub(super) stream: bool,
     /// Whether the client understands chunks. HTTP/1.0 does not: its answers end with the connection.
-    pub chunked: bool,
+    pub(super) chunked: bool,
     /// Request members that were dropped, for `x-adit-dropped`.
-    pub dropped: Vec<String>,
-    /// What the answer needs of the request.
-    pub answer: Answer,
+    pub(super) dropped: Vec<String>,
+    /// What becomes of the answer.
+    pub(super) answer: Answer,
     /// The client's wrapped session.
-    pub control: Control,
+    pub(super) control: Control,
     /// Upstream tries so far.
-    pub attempts: u32,
+    pub(super) attempts: u32,
     /// When it was decided.
-    pub started: Instant,
+    pub(super) started: Instant,
     /// When the upstream was last heard of: the start of the try, a head, a piece of body.
-    pub upstream_at: Instant,
+    pub(super) upstream_at: Instant,
     /// Where the answer stands.
-    pub stage: Stage,
+    pub(super) stage: Stage,
     /// The upstream's own id of the request: what its support asks for.
-    pub upstream_request_id: Option<String>,
+    pub(super) upstream_request_id: Option<String>,
     /// What was learned from the answer.
-    pub facts: Facts,
+    pub(super) facts: Facts,
     /// When the first content came.
-    pub first_content: Option<Instant>,
+    pub(super) first_content: Option<Instant>,
 }
 
 /// Where an answer stands.
 #[derive(Debug)]
-pub enum Stage {
+pub(super) enum Stage {
     /// No head yet.
     Waiting,
     /// A whole JSON body is being gathered.
@@ -86,10 +93,12 @@ pub enum Stage {
     /// A stream is being translated; what it gives before its first content is kept here.
     Stream {
         /// The translator.
-        stream: Stream,
+        stream: Box<Flow>,
         /// Written, but not shown to the client yet.
         pending: Vec<u8>,
     },
+    /// The answer passes as it is.
+    Relay(Box<Tap>),
     /// The upstream refused; its error body is being gathered.
     Refused {
         /// Its status.
@@ -106,11 +115,6 @@ pub enum Stage {
 }
 
 impl Ctx {
-    /// The API whose error shape the client understands.
-    pub fn dialect(&self) -> Dialect {
-        self.surface.map_or(Dialect::OpenAi, Surface::dialect)
-    }
-
     /// Runs a step of the gateway's own work and adds its time to the overhead.
     pub fn timed<R>(&mut self, step: impl FnOnce(&mut Self) -> R) -> R {
         let begun = Instant::now();

@@ -34,6 +34,8 @@ const ANSWERED: ErrorType = ErrorType::Custom("Answered");
 pub struct Control(Arc<Shared>);
 
 struct Shared {
+    /// Whether it is in the session's place; an exchange that the gateway answers itself has none there.
+    installed: bool,
     state: Mutex<State>,
     /// Where the real session is left when the wrapper goes.
     returned: Mutex<Option<ServerSession>>,
@@ -64,6 +66,8 @@ pub struct HeadPatch {
     pub status: Option<StatusCode>,
     /// Another content type.
     pub content_type: Option<&'static str>,
+    /// A header that goes with another status: the error's name.
+    pub error_name: Option<(&'static str, &'static str)>,
     /// The length of the body, known by now.
     pub content_length: Option<usize>,
     /// A `retry-after` for the client.
@@ -112,9 +116,14 @@ impl Control {
     }
 }
 
+/// A control without a wrapper: for an exchange whose answer the gateway writes itself.
+pub(super) fn detached() -> Control {
+    Control(Arc::new(Shared { installed: false, state: Mutex::default(), returned: Mutex::new(None), left: Mutex::new(None) }))
+}
+
 /// Wraps the client's session. In the proxy's phases its request body must have been read to the end by then.
 pub(super) fn install(session: &mut ServerSession) -> Control {
-    let control = Control(Arc::new(Shared { state: Mutex::default(), returned: Mutex::new(None), left: Mutex::new(None) }));
+    let control = Control(Arc::new(Shared { installed: true, state: Mutex::default(), returned: Mutex::new(None), left: Mutex::new(None) }));
     let inner = std::mem::replace(session, ServerSession::Custom(Box::new(())));
     let wrapped = Downstream { inner: Some(inner), control: control.clone(), head: None };
     *session = ServerSession::Custom(Box::new(wrapped));
@@ -123,6 +132,9 @@ pub(super) fn install(session: &mut ServerSession) -> Control {
 
 /// Takes the wrapper off again, so that Pingora may keep the connection.
 pub(super) fn restore(session: &mut ServerSession, control: &Control) {
+    if !control.0.installed {
+        return;
+    }
     let wrapped = std::mem::replace(session, ServerSession::Custom(Box::new(())));
     drop(wrapped);
     let returned = control.0.returned.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -212,6 +224,9 @@ impl HeadPatch {
         if let Some(length) = self.content_length {
             head.remove_header(&header::TRANSFER_ENCODING);
             let _ = head.insert_header(header::CONTENT_LENGTH, length);
+        }
+        if let Some((name, value)) = self.error_name {
+            let _ = head.insert_header(name, value);
         }
         if let Some(retry_after) = self.retry_after {
             let _ = head.insert_header(header::RETRY_AFTER, retry_after);

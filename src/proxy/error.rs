@@ -11,8 +11,10 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use pingora_proxy::{FailToProxy, Session};
 
 use crate::chat::{ApiError, ErrorKind};
+use crate::dialect::Dialect;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::response::brand;
+use crate::translate::stream_error;
 
 /// How long a client may go on sending a body that nobody wants before its connection is cut: enough for it to notice the answer.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -36,8 +38,12 @@ impl From<ApiError> for Refusal {
 /// Answers a request with an error of ours.
 pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: Refusal) -> Result<()> {
     let Refusal { error, allow, close } = refusal;
-    let body = Bytes::from(ctx.dialect().error_body(&error));
+    let body = Bytes::from(ctx.dialect.error_body(&error, &ctx.request_id));
     let mut head = error_head(&error, body.len())?;
+    head.set_status(ctx.dialect.status(&error))?;
+    if let Some((name, value)) = ctx.dialect.error_name(&error) {
+        head.insert_header(name, value)?;
+    }
     if let Some(allow) = allow {
         head.insert_header(header::ALLOW, allow)?;
     }
@@ -82,8 +88,13 @@ pub(super) async fn last_word(session: &mut Session, cause: &Error, ctx: &mut Ct
     // The body of an exchange was read to its end, and what is written here ends its answer: the client may go on with the connection.
     let whole = ctx.exchange.is_some();
     let written = if let Some(exchange) = ctx.exchange.as_mut().filter(|exchange| exchange.control.head_out()) {
-        let event = last_event(exchange, error.clone());
+        let cut = matches!(&exchange.stage, Stage::Relay(tap) if !tap.is_between_events());
+        let event = last_event(ctx.dialect, exchange, error.clone());
         ctx.error = Some(error);
+        if cut {
+            // In the middle of what passes, nothing of ours can be understood: the connection breaks off, as the upstream's did.
+            return gone;
+        }
         if event.is_empty() { Ok(()) } else { session.write_response_body(Some(event), true).await }
     } else {
         refuse(session, ctx, Refusal { error, allow: None, close: !whole }).await
@@ -98,7 +109,7 @@ pub(super) async fn last_word(session: &mut Session, cause: &Error, ctx: &mut Ct
 }
 
 /// What is left to say on a stream whose head is out: pending bytes and the error event.
-fn last_event(exchange: &mut Exchange, error: ApiError) -> Bytes {
+fn last_event(dialect: Dialect, exchange: &mut Exchange, error: ApiError) -> Bytes {
     match std::mem::replace(&mut exchange.stage, Stage::Done) {
         Stage::Stream { mut stream, mut pending } => {
             stream.fail(error, &mut pending);
@@ -106,11 +117,7 @@ fn last_event(exchange: &mut Exchange, error: ApiError) -> Bytes {
             pending.into()
         }
         // The head went out ahead of the upstream's, with a keep-alive.
-        Stage::Waiting | Stage::Refused { .. } if exchange.stream => {
-            let mut out = Vec::new();
-            exchange.answer.stream().fail(error, &mut out);
-            out.into()
-        }
+        Stage::Waiting | Stage::Refused { .. } | Stage::Relay(_) if exchange.stream => stream_error(dialect, &error).into(),
         _ => Bytes::new(),
     }
 }

@@ -198,7 +198,7 @@ async fn reuse(session: ServerSession) -> Option<ReusedHttpStream> {
 
 /// An error to a client whose request never reached the proxy.
 async fn answer(session: &mut ServerSession, error: &ApiError) {
-    let body = Bytes::from(Dialect::OpenAi.error_body(error));
+    let body = Bytes::from(Dialect::OpenAi.error_body(error, ""));
     let Ok(mut head) = error_head(error, body.len()) else { return };
     let id = intake::random_id();
     let allow = if error.kind == ErrorKind::MethodNotAllowed { head.insert_header("allow", "GET, HEAD, POST") } else { Ok(()) };

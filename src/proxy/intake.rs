@@ -12,16 +12,17 @@ use http::{Method, Version, header};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
-use crate::chat::{ApiError, Envelope, ErrorKind, Policy};
-use crate::config::snapshot::Provider;
-use crate::dialect::converse::upstream::request::Options;
-use crate::dialect::{self, Surface, converse, openai};
-use crate::policy::route;
+use crate::chat::{ApiError, ErrorKind, read};
+use crate::config::snapshot::{Provider, ProviderKind, Snapshot};
+use crate::dialect::{self, Dialect, Place, Surface};
+use crate::policy::route::{self, Wish};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, describe};
 use crate::proxy::local::{self, Page};
+use crate::proxy::plan::{self, Asked, Draft, Fan};
 use crate::proxy::{Current, Shared, downstream, upstream};
-use crate::translate::{Answer, Facts};
+use crate::translate::Facts;
+use crate::wire::json::{self, Kind, Raw};
 
 /// The longest request id a client may choose.
 const LONGEST_REQUEST_ID: usize = 128;
@@ -37,6 +38,8 @@ const LONGEST_URI: usize = 8 * 1024;
 pub(super) enum Accepted {
     /// It goes to an upstream: `ctx.exchange` is set.
     Exchange,
+    /// It becomes several calls: `ctx.exchange` is set.
+    Several(Fan),
     /// The gateway has answered it.
     Answered,
 }
@@ -80,20 +83,25 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         }
         return Ok(Accepted::Answered);
     }
-    let Some(surface) = dialect::surface(path) else {
+    let Some(place) = dialect::place(path) else {
         return Err(ApiError::new(ErrorKind::NotFound, format!("Unknown path: {}.", local::clip(path))).into());
     };
-    ctx.surface = Some(surface);
-    ctx.route = match surface {
-        Surface::ChatCompletions => "/v1/chat/completions",
-    };
-    allow(&head.method, &[Method::POST], "POST")?;
-    ctx.in_flight = Some(shared.metrics.begin());
-    let provider = head.headers.get("x-provider").map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
-    let body = read_body(session, ctx.snapshot.process.max_body_bytes).await?;
+    let place = Known::of(place);
+    ctx.surface = place.surface;
+    ctx.dialect = place.surface.map_or(Dialect::OpenAi, Surface::dialect);
+    ctx.route = place.surface.map_or("/providers/{provider}", Surface::route);
     let current = shared.current.load_full();
-    let draft = ctx.timed(|ctx| plan(&body, provider.as_deref(), &current, ctx))?;
-    // The client's bytes are not needed any more: the translated body is what every attempt sends.
+    let place = place.in_house(&current.snapshot, ctx)?;
+    if ctx.surface.is_some() {
+        allow(&head.method, &[Method::POST], "POST")?;
+    }
+    ctx.in_flight = Some(shared.metrics.begin());
+    let body = read_body(session, ctx.snapshot.process.max_body_bytes).await?;
+    let draft = {
+        let head = session.req_header();
+        ctx.timed(|ctx| draft(&place, head, &body, &current, ctx))?
+    };
+    // The client's bytes are not needed any more: the planned body is what every attempt sends.
     drop(body);
     upstream::wait_ready(&draft.upstream).await?;
     let chunked = session.req_header().version > Version::HTTP_10;
@@ -103,11 +111,58 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     // A client that has stopped reading must not hold an upstream that costs money.
     session.as_downstream_mut().set_write_timeout(Some(ctx.snapshot.process.timeouts.idle));
+    if draft.fan.is_some() {
+        let (exchange, fan) = into_exchange(draft, downstream::detached(), chunked);
+        ctx.exchange = Some(exchange);
+        return Ok(fan.map_or(Accepted::Exchange, Accepted::Several));
+    }
     let control = downstream::install(session.as_mut());
-    let exchange = draft.into_exchange(control, chunked);
+    let (exchange, _) = into_exchange(draft, control, chunked);
     exchange.control.wake_at(upstream::next_wake(&exchange, &ctx.snapshot.process));
     ctx.exchange = Some(exchange);
     Ok(Accepted::Exchange)
+}
+
+/// What a path asks for, for keeps.
+struct Known {
+    /// `None` for a provider's own API.
+    surface: Option<Surface>,
+    /// The model in the path.
+    model: Option<String>,
+    /// The provider in the path, and whether it may be another one.
+    provider: Option<String>,
+    /// The path behind a provider's name.
+    rest: String,
+}
+
+impl Known {
+    fn of(place: Place<'_>) -> Self {
+        match place {
+            Place::Surface(surface) => Known { surface: Some(surface), model: None, provider: None, rest: String::new() },
+            Place::Model { surface, model, provider } => {
+                Known { surface: Some(surface), model: Some(model.into_owned()), provider: provider.map(str::to_owned), rest: String::new() }
+            }
+            Place::Native { provider, rest } => Known { surface: None, model: None, provider: Some(provider.to_owned()), rest: rest.to_owned() },
+        }
+    }
+
+    /// A path below a provider of the operator's that is one of Bedrock has the runtime's operations too.
+    fn in_house(mut self, snapshot: &Snapshot, ctx: &mut Ctx) -> Result<Self, ApiError> {
+        let Some(name) = self.provider.as_deref().filter(|_| self.surface.is_none()) else { return Ok(self) };
+        let provider = route::native(snapshot, name, |_| true)?;
+        ctx.dialect = match &provider.kind {
+            ProviderKind::Bedrock(_) => Dialect::Bedrock,
+            ProviderKind::Anthropic { .. } => Dialect::Anthropic,
+            _ => Dialect::OpenAi,
+        };
+        if let Some((surface, model)) = dialect::runtime(&self.rest).filter(|_| provider.bedrock().is_some()) {
+            self.model = Some(model.into_owned());
+            self.surface = Some(surface);
+            ctx.surface = Some(surface);
+            ctx.route = surface.route();
+        }
+        Ok(self)
+    }
 }
 
 fn allow(method: &Method, allowed: &[Method], header: &'static str) -> Result<(), Refusal> {
@@ -163,22 +218,8 @@ fn closing(error: ApiError) -> Refusal {
     Refusal { error, allow: None, close: true }
 }
 
-/// An exchange without the client's session.
-struct Draft {
-    route: route::Route,
-    upstream: Arc<crate::ops::upstreams::Upstream>,
-    body: Bytes,
-    stream: bool,
-    dropped: Vec<String>,
-    answer: Answer,
-}
-
-/// Decodes the body, decides where it goes and encodes it for there.
-fn plan(body: &[u8], provider: Option<&str>, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
-    let text = std::str::from_utf8(body)
-        .map_err(|error| ApiError::new(ErrorKind::InvalidRequest, format!("The body is not valid UTF-8 at byte {}.", error.valid_up_to())))?;
-    let decoded = openai::downstream::request::decode(text)?;
-    ctx.model = decoded.request.model.unescape().into_owned();
+/// Decides where a request goes and what becomes of it.
+fn draft(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
     let unusable = Cell::new(None);
     let usable = |provider: &Provider| {
         let usable = current.upstreams.usable(provider);
@@ -187,56 +228,70 @@ fn plan(body: &[u8], provider: Option<&str>, current: &Current, ctx: &mut Ctx) -
         }
         usable
     };
-    let route = route::route(&current.snapshot, &ctx.model, provider, usable, fastrand::u64(..)).map_err(|error| match (error.kind, unusable.take()) {
+    let explained = |error: ApiError| match (error.kind, unusable.take()) {
         (ErrorKind::NotConfigured, Some(reason)) => ApiError { message: format!("{} Reason: {reason}", error.message).into(), ..error },
         _ => error,
-    })?;
-    let target = &route.target;
-    let upstream = current
-        .upstreams
-        .of(&target.provider.name)
-        .ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", target.provider.name)))?;
-    let options = Options {
-        capabilities: &target.capabilities,
-        policy: route.model.as_ref().map_or_else(Policy::default, |model| model.policy),
-        default_max_tokens: target.default_max_tokens,
-        guardrail: target.guardrail.as_ref(),
-        stream: decoded.stream,
     };
-    let encoded = converse::upstream::request::encode(&decoded.request, &options)?;
-    let created = ctx.received.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let envelope = Envelope { id: ctx.request_id.clone(), model: ctx.model.clone(), created };
-    Ok(Draft {
-        upstream: Arc::clone(upstream),
-        body: encoded.body.into(),
-        stream: decoded.stream,
-        dropped: encoded.dropped,
-        answer: Answer { envelope, style: decoded.style, restore: encoded.restore },
-        route,
-    })
+    let upstream = |provider: &Provider| {
+        let upstream = current.upstreams.of(&provider.name);
+        upstream.map(Arc::clone).ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", provider.name)))
+    };
+    let Some(surface) = place.surface else {
+        let provider = route::native(&current.snapshot, place.provider.as_deref().unwrap_or_default(), usable).map_err(explained)?;
+        return plan::native(&head.method, &place.rest, head.uri.query(), &head.headers, body.clone(), provider, upstream(provider)?);
+    };
+    let (model, stream) = match &place.model {
+        Some(model) => (model.clone(), matches!(surface, Surface::ConverseStream | Surface::InvokeStream)),
+        None => named_in(body)?,
+    };
+    ctx.model.clone_from(&model);
+    let named = head.headers.get("x-provider").map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
+    let wish = match (&place.provider, &named, surface.dialect()) {
+        (Some(provider), ..) if matches!(provider.as_str(), "bedrock" | "aws") => Wish::Rather(provider),
+        (Some(provider), ..) => Wish::Provider(provider),
+        (None, Some(provider), _) => Wish::Provider(provider),
+        (None, None, _) => Wish::None,
+    };
+    let route = route::route(&current.snapshot, &model, wish, usable, fastrand::u64(..)).map_err(explained)?;
+    let upstream = upstream(&route.target.provider)?;
+    let now = ctx.received.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let asked = Asked { surface, model: &model, stream, headers: &head.headers, body, request_id: &ctx.request_id, now };
+    plan::plan(&asked, route, upstream)
 }
 
-impl Draft {
-    fn into_exchange(self, control: downstream::Control, chunked: bool) -> Exchange {
-        let Draft { route, upstream, body, stream, dropped, answer } = self;
-        Exchange {
-            route,
-            upstream,
-            body,
-            stream,
-            chunked,
-            dropped,
-            answer,
-            control,
-            attempts: 0,
-            started: Instant::now(),
-            upstream_at: Instant::now(),
-            stage: Stage::Waiting,
-            upstream_request_id: None,
-            facts: Facts::default(),
-            first_content: None,
-        }
-    }
+/// The model that a body names, and whether it asks for a stream.
+fn named_in(body: &Bytes) -> Result<(String, bool), ApiError> {
+    let text = std::str::from_utf8(body)
+        .map_err(|error| ApiError::new(ErrorKind::InvalidRequest, format!("The body is not valid UTF-8 at byte {}.", error.valid_up_to())))?;
+    let [model, stream] = json::pick(text, ["model", "stream"]).map_err(|syntax| read::malformed(text, syntax))?;
+    let set = |member: Option<Raw<'_>>| member.is_some_and(|raw| raw.kind() != Kind::Null);
+    let model = read::filled_text(model.filter(|_| set(model)), &read::Path::Root.key("model"))?.unescape().into_owned();
+    let stream = read::boolean(stream.filter(|_| set(stream)), &read::Path::Root.key("stream"))?;
+    Ok((model, stream == Some(true)))
+}
+
+fn into_exchange(draft: Draft, control: downstream::Control, chunked: bool) -> (Exchange, Option<Fan>) {
+    let Draft { route, upstream, call, body, stream, dropped, answer, fan } = draft;
+    let now = Instant::now();
+    let exchange = Exchange {
+        route,
+        upstream,
+        call,
+        body,
+        stream,
+        chunked,
+        dropped,
+        answer,
+        control,
+        attempts: 0,
+        started: now,
+        upstream_at: now,
+        stage: Stage::Waiting,
+        upstream_request_id: None,
+        facts: Facts::default(),
+        first_content: None,
+    };
+    (exchange, fan)
 }
 
 /// The names of dropped members for the `x-adit-dropped` header: only what a header can hold.

@@ -126,7 +126,7 @@ fn model(encoded: &str, current: &Current) -> Result<Reply, ApiError> {
         return Ok(Reply::json(200, body));
     }
     // An id that only a provider knows by its form is served, so it is a model too.
-    match route::route(&current.snapshot, &id, None, |provider| current.upstreams.usable(provider), 0) {
+    match route::route(&current.snapshot, &id, route::Wish::None, |provider| current.upstreams.usable(provider), 0) {
         Ok(route) if route.model.is_none() => {
             models::one(&ModelCard { id: &id, created: config::BEDROCK_BEGAN, owned_by: &route.target.provider.name }, &mut body);
             Ok(Reply::json(200, body))

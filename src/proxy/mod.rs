@@ -9,9 +9,12 @@ mod account;
 mod ctx;
 mod downstream;
 mod error;
+mod fanout;
 mod front;
+mod headers;
 mod intake;
 mod local;
+mod plan;
 mod response;
 mod upstream;
 
@@ -27,6 +30,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
 
 use crate::config::snapshot::Snapshot;
+use crate::dialect::Dialect;
 use crate::ops::metrics::Metrics;
 use crate::ops::upstreams::Upstreams;
 pub use ctx::Ctx;
@@ -35,10 +39,20 @@ pub use front::{Listener, service};
 /// What all requests share.
 #[derive(Debug)]
 pub struct Shared {
+    /// For calls beside the proxy's pump.
+    client: fanout::Client,
     /// The configuration and the live state that belongs to it; replaced as a whole.
     pub current: ArcSwap<Current>,
     /// Counters and histograms.
     pub metrics: Metrics,
+}
+
+impl Shared {
+    /// Shared state under a first configuration.
+    #[must_use]
+    pub fn new(current: Current, metrics: Metrics) -> Self {
+        Shared { client: fanout::Client::new(), current: ArcSwap::from_pointee(current), metrics }
+    }
 }
 
 /// A configuration with the live state of its providers.
@@ -74,6 +88,7 @@ impl ProxyHttp for Gateway {
             request_id: String::new(),
             snapshot: Arc::clone(&self.shared.current.load().snapshot),
             surface: None,
+            dialect: Dialect::OpenAi,
             route: "unknown",
             model: String::new(),
             exchange: None,
@@ -97,6 +112,7 @@ impl ProxyHttp for Gateway {
         match intake::accept(&self.shared, session, ctx).await {
             Ok(intake::Accepted::Exchange) => Ok(false),
             Ok(intake::Accepted::Answered) => Ok(true),
+            Ok(intake::Accepted::Several(fan)) => fanout::serve(&self.shared, session, ctx, fan).await.map(|()| true),
             Err(refusal) => error::refuse(session, ctx, refusal).await.map(|()| true),
         }
     }
@@ -113,8 +129,9 @@ impl ProxyHttp for Gateway {
         upstream::body(session, body, ctx).await
     }
 
-    async fn response_filter(&self, _session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-        response::head(head, ctx)
+    async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        let no_body = session.req_header().method == http::Method::HEAD;
+        response::head(head, no_body, ctx)
     }
 
     fn response_body_filter(&self, _session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<Option<Duration>> {

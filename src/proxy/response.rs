@@ -1,8 +1,9 @@
 //! The answer on its way to the client: head and body filters.
 //!
 //! ```text
-//! Waiting ─200─▶ Body ─────────────▶ Done      a whole JSON answer: gathered, translated at its end
-//!    │    └────▶ Stream ───────────▶ Done      frames: translated as they come; held until the first content
+//! Waiting ─2xx─▶ Body ─────────────▶ Done      a whole JSON answer: gathered, translated at its end
+//!    │      ├──▶ Stream ───────────▶ Done      frames: translated as they come; held until the first content
+//!    │      └──▶ Relay ────────────▶ Done      passes untouched, a tap reads along
 //!    └─other───▶ Refused ──────────▶ Done      the upstream's error: gathered, written in the client's dialect
 //! ```
 
@@ -13,27 +14,38 @@ use http::{StatusCode, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 
+use crate::chat::redact::redact;
 use crate::chat::{ApiError, ErrorKind};
-use crate::dialect::converse;
+use crate::dialect::Dialect;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::downstream::HeadPatch;
 use crate::proxy::error::give_up;
+use crate::proxy::headers::{self, native_answer, relayed_answer};
 use crate::proxy::intake::header_list;
-use crate::translate::stream::Progress;
+use crate::proxy::plan::{Answer, is_bodiless};
+use crate::translate::body::count;
+use crate::translate::relay::Tap;
+use crate::translate::stream::{Flow, Progress};
+use crate::translate::{stream_error, stream_type};
 
 /// The largest whole answer that is translated: far above what any model writes, and a bound on memory.
-const LARGEST_BODY: usize = 64 * 1024 * 1024;
+pub(super) const LARGEST_BODY: usize = 64 * 1024 * 1024;
 /// As much of an upstream's error body as is read; what is behind it can't matter to a message.
-const LARGEST_ERROR: usize = 64 * 1024;
+pub(super) const LARGEST_ERROR: usize = 64 * 1024;
 
 /// The headers that every answer carries: `x-request-id`, and whose answer it is once that is known.
 pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     head.insert_header("x-request-id", ctx.request_id.as_str())?;
+    if let Some(name) = ctx.dialect.id_header().filter(|name| !head.headers.contains_key(*name)) {
+        head.insert_header(name, ctx.request_id.as_str())?;
+    }
     let Some(exchange) = &ctx.exchange else { return Ok(()) };
     head.insert_header("x-adit-provider", exchange.route.target.provider.name.as_str())?;
     // A model's name may be anything a client wrote; a header may not.
     let model = exchange.route.model.as_ref().map_or(exchange.route.target.model.as_str(), |model| model.name.as_str());
-    if let Ok(model) = http::HeaderValue::from_str(model) {
+    if let Ok(model) = http::HeaderValue::from_str(model)
+        && !model.is_empty()
+    {
         head.insert_header("x-adit-model", model)?;
     }
     head.insert_header("x-adit-attempts", exchange.attempts)?;
@@ -44,49 +56,94 @@ pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     Ok(())
 }
 
-/// The headers of an SSE answer.
-pub(super) fn stream_headers(head: &mut ResponseHeader) -> Result<()> {
-    head.insert_header(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")?;
+/// The headers of a streamed answer.
+pub(super) fn stream_headers(head: &mut ResponseHeader, dialect: Dialect) -> Result<()> {
+    head.insert_header(header::CONTENT_TYPE, stream_type(dialect))?;
     head.insert_header(header::CACHE_CONTROL, "no-cache")?;
     // nginx in front would otherwise gather the stream before it passes it on.
     head.insert_header("x-accel-buffering", "no")
 }
 
 fn header_text(head: &ResponseHeader, name: &str) -> Option<String> {
-    head.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    headers::text(&head.headers, name).map(str::to_owned)
 }
 
-/// Turns the upstream's head into the client's. Nothing of the upstream's passes but `retry-after`.
-pub(super) fn head(head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+/// Turns the upstream's head into the client's. `no_body` says that the client asked for the head alone.
+pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> Result<()> {
+    let dialect = ctx.dialect;
     let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
     if head.status.is_informational() {
         return Ok(());
     }
     exchange.upstream_at = Instant::now();
-    exchange.upstream_request_id = header_text(head, "x-amzn-requestid");
-    let retry_after = header_text(head, "retry-after");
-    let mut fresh = ResponseHeader::build(head.status, Some(12))?;
+    exchange.upstream_request_id = ["x-amzn-requestid", "request-id", "apim-request-id", "x-request-id"].iter().find_map(|name| header_text(head, name));
+    let relayed = match &exchange.answer {
+        Answer::Relay { native: true, .. } => Some(native_answer(&head.headers)),
+        Answer::Relay { .. } => Some(relayed_answer(&head.headers)),
+        _ => None,
+    };
+    let mut fresh = ResponseHeader::build(head.status, Some(12 + relayed.as_ref().map_or(0, Vec::len)))?;
     fresh.set_version(head.version);
+    let empty = no_body || is_bodiless(head.status) || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+    // A provider's own API may answer with more than 200; in all others it is what a good answer has.
+    let native = matches!(exchange.answer, Answer::Relay { native: true, .. });
+    let good = head.status == StatusCode::OK || (native && head.status.as_u16() < 400);
+    let is_stream = exchange.stream;
+    if native && (good || empty) || (relayed.is_some() && good && !empty) {
+        let media_type = header_text(head, "content-type").unwrap_or_default();
+        if let Answer::Relay { watched, .. } = &exchange.answer {
+            exchange.stage = if empty { Stage::Done } else { Stage::Relay(Box::new(Tap::new(*watched, &media_type))) };
+        }
+        for (name, value) in relayed.unwrap_or_default() {
+            fresh.append_header(name, value)?;
+        }
+        if is_stream || media_type.starts_with("text/event-stream") {
+            fresh.insert_header(header::CACHE_CONTROL, "no-cache")?;
+            fresh.insert_header("x-accel-buffering", "no")?;
+        }
+        if !empty && exchange.chunked && !fresh.headers.contains_key(header::CONTENT_LENGTH) {
+            fresh.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
+        brand(&mut fresh, ctx)?;
+        *head = fresh;
+        return Ok(());
+    }
     if exchange.chunked {
         fresh.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
     if head.status != StatusCode::OK {
         let name = header_text(head, "x-amzn-errortype");
+        let retry_after = header_text(head, "retry-after");
         exchange.stage = Stage::Refused { status: head.status.as_u16(), name, retry_after, body: Vec::new() };
-        if head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") || head.status == StatusCode::NO_CONTENT {
+        if empty {
             // Without a body no body filter runs: say it now.
             let error = refusal(exchange).unwrap_or_else(no_output);
             return Err(give_up(ctx, error));
         }
         fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
-    } else if head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0") {
+        // What a good relay would let pass; the length is told at the end.
+        for (name, value) in relayed.unwrap_or_default() {
+            if name != header::CONTENT_LENGTH {
+                fresh.insert_header(name, value)?;
+            }
+        }
+    } else if empty {
         return Err(give_up(ctx, no_output()));
-    } else if exchange.stream {
-        exchange.stage = Stage::Stream { stream: exchange.answer.stream(), pending: Vec::new() };
-        stream_headers(&mut fresh)?;
     } else {
-        exchange.stage = Stage::Body(Vec::new());
-        fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
+        match &exchange.answer {
+            Answer::Translate(translation) if is_stream => {
+                exchange.stage = Stage::Stream { stream: Box::new(Flow::Translated(translation.stream())), pending: Vec::new() };
+                stream_headers(&mut fresh, dialect)?;
+            }
+            Answer::Reframe => {
+                exchange.stage = Stage::Stream { stream: Box::new(Flow::Reframed(crate::translate::reframe::Unwrapped::default())), pending: Vec::new() };
+                stream_headers(&mut fresh, dialect)?;
+            }
+            _ => {
+                exchange.stage = Stage::Body(Vec::new());
+                fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
+            }
+        }
     }
     brand(&mut fresh, ctx)?;
     *head = fresh;
@@ -100,9 +157,22 @@ fn no_output() -> ApiError {
 /// The upstream's error as gathered, if the stage is one.
 fn refusal(exchange: &Exchange) -> Option<ApiError> {
     match &exchange.stage {
-        Stage::Refused { status, name, retry_after, body } => Some(converse::upstream::error::decode(*status, name.as_deref(), retry_after.as_deref(), body)),
+        Stage::Refused { status, name, retry_after, body } => Some(exchange.answer.api().error(*status, name.as_deref(), retry_after.as_deref(), body)),
         _ => None,
     }
+}
+
+/// Whether an error may pass as the upstream wrote it: it is in the client's dialect already, it is no trouble with the gateway's own credentials, and it tells
+/// nothing of the operator's account.
+fn may_pass(exchange: &Exchange, dialect: Dialect, error: &ApiError, body: &[u8]) -> bool {
+    let same = matches!(
+        (&exchange.answer, exchange.answer.api(), dialect),
+        (Answer::Relay { .. }, crate::translate::Api::Converse, Dialect::Bedrock)
+            | (Answer::Relay { .. }, crate::translate::Api::OpenAi, Dialect::OpenAi)
+            | (Answer::Relay { .. }, crate::translate::Api::Anthropic, Dialect::Anthropic)
+    );
+    let Ok(text) = std::str::from_utf8(body) else { return false };
+    same && error.kind != ErrorKind::BadUpstream && body.len() < LARGEST_ERROR && text.trim_start().starts_with('{') && redact(text) == text
 }
 
 /// Translates a piece of the upstream's body in place.
@@ -112,6 +182,18 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
     let piece = body.take().unwrap_or_default();
     match &mut exchange.stage {
         Stage::Stream { .. } => stream(&piece, end, body, ctx),
+        Stage::Relay(tap) => {
+            if exchange.first_content.is_none() && !piece.is_empty() {
+                exchange.first_content = Some(Instant::now());
+            }
+            tap.push(&piece);
+            if end {
+                exchange.facts = tap.facts();
+                exchange.stage = Stage::Done;
+            }
+            *body = Some(piece);
+            Ok(())
+        }
         Stage::Body(gathered) => {
             if gathered.len() + piece.len() > LARGEST_BODY {
                 return Err(give_up(ctx, ApiError::new(ErrorKind::BadUpstream, "The model provider's answer is too large.")));
@@ -123,8 +205,7 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
             let room = LARGEST_ERROR.saturating_sub(gathered.len());
             gathered.extend_from_slice(piece.get(..room).unwrap_or(&piece));
             if end {
-                let error = refusal(exchange).unwrap_or_else(no_output);
-                answer_error(error, body, ctx);
+                refused(body, ctx);
             }
             Ok(())
         }
@@ -132,12 +213,40 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
     }
 }
 
+/// An upstream's error is in: passes it, or writes it in the client's dialect.
+fn refused(body: &mut Option<Bytes>, ctx: &mut Ctx) {
+    let dialect = ctx.dialect;
+    let Some(exchange) = ctx.exchange.as_mut() else { return };
+    let error = refusal(exchange).unwrap_or_else(no_output);
+    match &mut exchange.stage {
+        Stage::Refused { body: gathered, .. } if !gathered.is_empty() => {
+            let gathered = std::mem::take(gathered);
+            if !exchange.control.head_out() && may_pass(exchange, dialect, &error, &gathered) {
+                exchange.stage = Stage::Done;
+                exchange.control.patch_head(HeadPatch { content_length: Some(gathered.len()), ..HeadPatch::default() });
+                exchange.control.finish();
+                ctx.error = Some(error);
+                *body = Some(gathered.into());
+                return;
+            }
+        }
+        _ => {}
+    }
+    answer_error(error, body, ctx);
+}
+
 /// A whole answer is in: translates it.
 fn whole(body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
     let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
     let Stage::Body(gathered) = std::mem::replace(&mut exchange.stage, Stage::Done) else { return Ok(()) };
     let mut out = Vec::new();
-    match exchange.answer.translate_body(&gathered, &mut out) {
+    let elapsed = milliseconds(exchange.started);
+    let translated = match &exchange.answer {
+        Answer::Translate(translation) => translation.body(&gathered, elapsed, &mut out),
+        Answer::Count(api) => count(*api, ctx.dialect, &gathered, &mut out).map(|()| crate::translate::Facts::default()),
+        Answer::Reframe | Answer::Relay { .. } => Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.")),
+    };
+    match translated {
         Ok(facts) => {
             exchange.facts = facts;
             exchange.control.patch_head(HeadPatch { content_length: Some(out.len()), ..HeadPatch::default() });
@@ -155,7 +264,7 @@ fn stream(piece: &[u8], end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> R
     let mut out = std::mem::take(pending);
     // A frame of a few words becomes a chunk of about its own size.
     out.reserve(piece.len() + 256);
-    stream.push(piece, &mut out);
+    stream.push(piece, milliseconds(exchange.started), &mut out);
     if end {
         stream.finish(&mut out);
     }
@@ -187,21 +296,25 @@ fn stream(piece: &[u8], end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> R
     Ok(())
 }
 
+/// Milliseconds since a moment.
+pub(super) fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
 /// Ends an answer that has no content yet with an error: as an HTTP answer while the head is held, else as the stream's last event.
 fn answer_error(error: ApiError, body: &mut Option<Bytes>, ctx: &mut Ctx) {
-    let dialect = ctx.dialect();
+    let dialect = ctx.dialect;
     let Some(exchange) = ctx.exchange.as_mut() else { return };
     exchange.stage = Stage::Done;
     let out = if exchange.control.head_out() {
-        let mut event = Vec::new();
-        exchange.answer.stream().fail(error.clone(), &mut event);
-        event
+        stream_error(dialect, &error)
     } else {
-        let out = dialect.error_body(&error);
+        let out = dialect.error_body(&error, &ctx.request_id);
         exchange.control.patch_head(HeadPatch {
-            status: StatusCode::from_u16(error.status).ok(),
+            status: StatusCode::from_u16(dialect.status(&error)).ok(),
             content_type: Some("application/json"),
             content_length: Some(out.len()),
+            error_name: dialect.error_name(&error),
             retry_after: error.retry_after.clone(),
         });
         out

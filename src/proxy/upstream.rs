@@ -1,9 +1,10 @@
 //! The upstream side of an exchange: peer, head, signature, body; once per attempt.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Method, Version, header};
+use http::{HeaderName, HeaderValue, Method, Version, header};
 use log::{debug, warn};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::HttpTask;
@@ -12,19 +13,19 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{Bedrock, Process};
+use crate::config::snapshot::{Process, Provider, ProviderKind, Timeouts};
 use crate::ops::credentials::Current;
 use crate::ops::upstreams::Upstream;
 use crate::provider::sigv4;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{client_left, give_up};
+use crate::proxy::plan::Call;
 use crate::proxy::response::{brand, stream_headers};
-use crate::wire::sse;
 
 /// How long the first requests after a start wait for credentials before they are told that there are none.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(10);
 /// How long a pooled upstream connection may idle: below the idle time-outs of AWS's load balancers, so that the pool, not the far end, closes it.
-const POOL_IDLE: Duration = Duration::from_secs(50);
+pub(super) const POOL_IDLE: Duration = Duration::from_secs(50);
 
 /// Waits for a provider's credentials if the process has only just started; a read without waiting afterwards.
 pub(super) async fn wait_ready(upstream: &Upstream) -> std::result::Result<(), ApiError> {
@@ -41,10 +42,6 @@ pub(super) async fn wait_ready(upstream: &Upstream) -> std::result::Result<(), A
     }
 }
 
-fn bedrock(exchange: &Exchange) -> Option<&Bedrock> {
-    exchange.route.target.provider.bedrock()
-}
-
 fn no_exchange() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "an upstream phase without an exchange")
 }
@@ -56,24 +53,32 @@ pub(super) async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     // A wake-up of the attempt before must not be taken for the body of this one.
     exchange.control.take_wake();
     exchange.upstream_at = Instant::now();
+    let provider = Arc::clone(&exchange.route.target.provider);
+    let upstream = Arc::clone(&exchange.upstream);
+    match find_peer(&provider, &upstream, &ctx.snapshot.process.timeouts).await {
+        Ok(peer) => Ok(Box::new(peer)),
+        Err(error) => Err(give_up(ctx, error)),
+    }
+}
+
+/// One of a provider's addresses, and how to speak to it.
+pub(super) async fn find_peer(provider: &Provider, upstream: &Upstream, timeouts: &Timeouts) -> std::result::Result<HttpPeer, ApiError> {
     let number = fastrand::usize(..);
-    let address = match exchange.upstream.addresses.pick(number) {
+    let address = match upstream.addresses.pick(number) {
         Some(address) => Some(address),
         // Only before the first background look-up has come back.
-        None => match exchange.upstream.addresses.refresh().await {
-            Ok(()) => exchange.upstream.addresses.pick(number),
+        None => match upstream.addresses.refresh().await {
+            Ok(()) => upstream.addresses.pick(number),
             Err(error) => {
-                warn!("cannot look up the endpoint of {}: {error}", exchange.route.target.provider.name);
+                warn!("cannot look up the endpoint of {}: {error}", provider.name);
                 None
             }
         },
     };
-    let endpoint = bedrock(exchange).map(|bedrock| (bedrock.endpoint.tls, bedrock.endpoint.host.clone()));
-    let (Some(address), Some((tls, host))) = (address, endpoint) else {
-        return Err(give_up(ctx, ApiError::new(ErrorKind::BadUpstream, "The model provider could not be reached.")));
+    let (Some(address), Some(endpoint)) = (address, provider.endpoint()) else {
+        return Err(ApiError::new(ErrorKind::BadUpstream, "The model provider could not be reached."));
     };
-    let timeouts = &ctx.snapshot.process.timeouts;
-    let mut peer = HttpPeer::new(address, tls, host);
+    let mut peer = HttpPeer::new(address, endpoint.tls, endpoint.host.clone());
     peer.options.connection_timeout = Some(timeouts.connect);
     // TLS on top of TCP: twice the round trips.
     peer.options.total_connection_timeout = Some(timeouts.connect * 2);
@@ -81,47 +86,75 @@ pub(super) async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     peer.options.read_timeout = Some(timeouts.first_byte.max(timeouts.idle) + Duration::from_secs(5));
     peer.options.write_timeout = Some(timeouts.idle);
     peer.options.idle_timeout = Some(POOL_IDLE);
-    Ok(Box::new(peer))
+    Ok(peer)
 }
 
-/// Replaces the client's head by the one the provider gets: nothing of the client's passes. Signs last, anew for every attempt.
+/// Replaces the client's head by the one the provider gets. Signs last, anew for every attempt.
 pub(super) fn head(head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
     let exchange = ctx.exchange.as_ref().ok_or_else(no_exchange)?;
-    let bedrock = bedrock(exchange).ok_or_else(no_exchange)?;
-    let path = if exchange.stream { &exchange.route.target.converse_stream_path } else { &exchange.route.target.converse_path };
-    let authority = bedrock.endpoint.authority();
-    let mut fresh = RequestHeader::build(Method::POST, path.as_bytes(), Some(10))?;
+    match call_head(&exchange.call, &exchange.route.target.provider, &exchange.upstream, &exchange.body)? {
+        Ok(fresh) => {
+            *head = fresh;
+            Ok(())
+        }
+        Err(error) => Err(give_up(ctx, error)),
+    }
+}
+
+/// The head of a call: what was planned, and Adit's credentials.
+pub(super) fn call_head(call: &Call, provider: &Provider, upstream: &Upstream, body: &[u8]) -> Result<std::result::Result<RequestHeader, ApiError>> {
+    let Some(endpoint) = provider.endpoint() else {
+        return Ok(Err(ApiError::new(ErrorKind::NotConfigured, "The provider has no endpoint.")));
+    };
+    let authority = endpoint.authority();
+    let mut fresh = RequestHeader::build(call.method.clone(), call.path.as_bytes(), Some(call.headers.len() + 6))?;
     fresh.set_version(Version::HTTP_11);
     fresh.insert_header(header::HOST, authority.as_str())?;
-    fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
-    fresh.insert_header(header::ACCEPT, if exchange.stream { "application/vnd.amazon.eventstream" } else { "application/json" })?;
+    for (name, value) in &call.headers {
+        fresh.append_header(name.clone(), value.clone())?;
+    }
     // A compressed stream would be held back until a block is full.
     fresh.insert_header(header::ACCEPT_ENCODING, "identity")?;
-    fresh.insert_header(header::CONTENT_LENGTH, exchange.body.len())?;
-    fresh.insert_header(header::USER_AGENT, concat!("adit/", env!("CARGO_PKG_VERSION")))?;
-    match exchange.upstream.credentials.current() {
-        Current::Bearer(token) => fresh.insert_header(header::AUTHORIZATION, format!("Bearer {token}"))?,
+    if !body.is_empty() || matches!(call.method, Method::POST | Method::PUT | Method::PATCH) {
+        fresh.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    if !fresh.headers.contains_key(header::USER_AGENT) {
+        fresh.insert_header(header::USER_AGENT, concat!("adit/", env!("CARGO_PKG_VERSION")))?;
+    }
+    let missing = || Ok(Err(ApiError::new(ErrorKind::NotConfigured, "The provider has no usable credentials.")));
+    match upstream.credentials.current() {
+        Current::Open => {}
+        Current::Bearer(token) => secret(&mut fresh, header::AUTHORIZATION, &format!("Bearer {token}"))?,
+        Current::Key(key) => {
+            let name = if matches!(provider.kind, ProviderKind::AzureOpenAi { .. }) { "api-key" } else { "x-api-key" };
+            secret(&mut fresh, HeaderName::from_static(name), &key)?;
+        }
         Current::Ready(credentials) => {
-            let request = sigv4::Request { method: "POST", authority: &authority, path, headers: &[("content-type", "application/json")] };
-            let signed = sigv4::sign(&request, &exchange.body, &credentials, &bedrock.region, SystemTime::now());
-            match signed {
+            let Some(bedrock) = provider.bedrock() else { return missing() };
+            let pairs: Vec<(&str, &str)> = call.headers.iter().filter_map(|(name, value)| Some((name.as_str(), value.to_str().ok()?))).collect();
+            let request = sigv4::Request { method: call.method.as_str(), authority: &authority, path: &call.path, headers: &pairs };
+            match sigv4::sign(&request, body, &credentials, &bedrock.region, SystemTime::now()) {
                 Ok(headers) => {
                     for (name, value) in headers {
                         fresh.insert_header(name, value)?;
                     }
                 }
                 Err(error) => {
-                    warn!("cannot sign for {}: {error}", exchange.route.target.provider.name);
-                    return Err(give_up(ctx, ApiError::new(ErrorKind::Internal, "The request could not be signed.")));
+                    warn!("cannot sign for {}: {error}", provider.name);
+                    return Ok(Err(ApiError::new(ErrorKind::Internal, "The request could not be signed.")));
                 }
             }
         }
-        Current::Key(_) | Current::Open | Current::Pending | Current::Missing(_) => {
-            return Err(give_up(ctx, ApiError::new(ErrorKind::NotConfigured, "The provider has no usable credentials.")));
-        }
+        Current::Pending | Current::Missing(_) => return missing(),
     }
-    *head = fresh;
-    Ok(())
+    Ok(Ok(fresh))
+}
+
+/// Sets a header that is not to be seen in logs.
+fn secret(head: &mut RequestHeader, name: HeaderName, value: &str) -> Result<()> {
+    let mut value = HeaderValue::from_str(value).map_err(|_| Error::explain(ErrorType::InternalError, "a key holds what no header can"))?;
+    value.set_sensitive(true);
+    head.insert_header(name, value)
 }
 
 /// Puts the translated body in the place of the client's; or, when the pump was woken, keeps the client's connection alive and watches the deadlines.
@@ -140,7 +173,7 @@ pub(super) fn next_wake(exchange: &Exchange, process: &Process) -> Option<tokio:
 }
 
 fn keepalive_at(exchange: &Exchange, process: &Process) -> Option<Instant> {
-    let period = process.keepalive.filter(|_| exchange.stream)?;
+    let period = process.keepalive.filter(|_| exchange.stream && exchange.answer.keep_alive().is_some())?;
     let since = exchange.control.written_at().map_or(exchange.upstream_at, tokio::time::Instant::into_std);
     since.checked_add(period)
 }
@@ -160,20 +193,22 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     if deadline(exchange, process).is_some_and(|at| at <= now) {
         return Err(give_up(ctx, ApiError::new(ErrorKind::Timeout, "The model provider took too long to answer.")));
     }
-    if keepalive_at(exchange, process).is_some_and(|at| at <= now) && !matches!(exchange.stage, Stage::Done) {
+    if let Some(sign_of_life) = exchange.answer.keep_alive().filter(|_| keepalive_at(exchange, process).is_some_and(|at| at <= now))
+        && !matches!(exchange.stage, Stage::Done)
+    {
         debug!("keeping {} alive", ctx.request_id);
         let mut tasks = Vec::with_capacity(2);
         if !exchange.control.head_out() {
             // From here on a failure is an event of the stream; a silent connection would be cut by something on its way.
             let mut head = ResponseHeader::build(200, Some(12))?;
-            stream_headers(&mut head)?;
+            stream_headers(&mut head, ctx.dialect)?;
             if exchange.chunked {
                 head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
             }
             brand(&mut head, ctx)?;
             tasks.push(HttpTask::Header(Box::new(head), false));
         }
-        tasks.push(HttpTask::Body(Some(Bytes::from_static(sse::COMMENT)), false));
+        tasks.push(HttpTask::Body(Some(Bytes::from_static(sign_of_life)), false));
         session.write_response_tasks(tasks).await?;
     }
     let exchange = ctx.exchange.as_ref().ok_or_else(no_exchange)?;

@@ -6,8 +6,8 @@
 //! ```
 
 use crate::chat::{ApiError, End, Event, EventDecoder, EventEncoder};
-use crate::dialect::{converse, openai};
-use crate::translate::{Answer, Facts};
+use crate::translate::reframe::Unwrapped;
+use crate::translate::{Facts, Translation};
 
 /// One streamed answer on its way.
 pub struct Stream {
@@ -17,6 +17,59 @@ pub struct Stream {
     progress: Progress,
     /// Content has been written, whatever came behind it.
     content: bool,
+}
+
+/// One streamed answer, however it is written for the client.
+#[derive(Debug)]
+pub enum Flow {
+    /// From one dialect into another.
+    Translated(Stream),
+    /// The same dialect in another framing.
+    Reframed(Unwrapped),
+}
+
+macro_rules! each {
+    ($flow:expr, $stream:ident => $do:expr) => {
+        match $flow {
+            Flow::Translated($stream) => $do,
+            Flow::Reframed($stream) => $do,
+        }
+    };
+}
+
+impl Flow {
+    /// Reads upstream bytes as they come, cut anywhere, and appends what the client gets. `elapsed_ms` is how long the answer has taken so far.
+    pub fn push(&mut self, bytes: &[u8], elapsed_ms: u64, out: &mut Vec<u8>) {
+        if let Flow::Translated(stream) = self {
+            stream.clock(elapsed_ms);
+        }
+        each!(self, stream => stream.push(bytes, out));
+    }
+
+    /// The upstream's body has ended where its framing says so. Appends the terminator, or the error event if the answer is not complete.
+    pub fn finish(&mut self, out: &mut Vec<u8>) {
+        each!(self, stream => stream.finish(out));
+    }
+
+    /// The upstream's body was cut, timed out or could not be sent on: appends the client's error event. Does nothing after an end.
+    pub fn fail(&mut self, error: ApiError, out: &mut Vec<u8>) {
+        each!(self, stream => stream.fail(error, out));
+    }
+
+    /// How far the stream has come.
+    pub fn progress(&self) -> &Progress {
+        each!(self, stream => stream.progress())
+    }
+
+    /// Whether content has been written: also when the same bytes brought a failure behind it.
+    pub fn has_content(&self) -> bool {
+        each!(self, stream => stream.has_content())
+    }
+
+    /// What was learned so far.
+    pub fn facts(&self) -> Facts {
+        each!(self, stream => stream.facts())
+    }
 }
 
 /// How far a stream has come.
@@ -32,20 +85,24 @@ pub enum Progress {
     Ended,
 }
 
-impl Answer {
+impl Translation {
     /// Starts a stream in the client's dialect.
     pub fn stream(&self) -> Stream {
-        Stream {
-            decoder: Box::new(converse::upstream::stream::Decoder::new(self.restore.clone())),
-            encoder: Box::new(openai::downstream::stream::Encoder::new(&self.envelope, &self.style)),
-            facts: Facts::default(),
-            progress: Progress::Opening,
-            content: false,
-        }
+        Stream::new(self.api.decoder(self.restore.clone()), self.client.encoder(&self.envelope))
     }
 }
 
 impl Stream {
+    /// A stream from one dialect into another.
+    pub fn new(decoder: Box<dyn EventDecoder>, encoder: Box<dyn EventEncoder>) -> Self {
+        Stream { decoder, encoder, facts: Facts::default(), progress: Progress::Opening, content: false }
+    }
+
+    /// Tells how long the answer has taken so far.
+    pub fn clock(&mut self, elapsed_ms: u64) {
+        self.encoder.clock(elapsed_ms);
+    }
+
     /// Translates upstream bytes as they come, cut anywhere, and appends what the client gets. A failure inside the stream is written as the client's error
     /// event; nothing follows it.
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<u8>) {

@@ -30,7 +30,7 @@ fn snapshot(more: &str) -> Snapshot {
 
 /// `model at provider`, or status and message.
 fn outcome(snapshot: &Snapshot, model: &str, provider: Option<&str>, down: &[&str], random: u64) -> String {
-    match route(snapshot, model, provider, |provider| !down.contains(&provider.name.as_str()), random) {
+    match route(snapshot, model, provider.map_or(Wish::None, Wish::Provider), |provider| !down.contains(&provider.name.as_str()), random) {
         Ok(route) => {
             let through = route.model.map(|model| format!(" through {}", model.name)).unwrap_or_default();
             format!("{} at {}{through}", route.target.model, route.target.provider.name)
@@ -128,10 +128,10 @@ fn weights_are_shares() {
 #[test]
 fn errors_name_the_member_and_keep_client_text_short() {
     let snapshot = snapshot("");
-    let unknown = route(&snapshot, &"x".repeat(5000), None, |_| true, 0).unwrap_err();
+    let unknown = route(&snapshot, &"x".repeat(5000), Wish::None, |_| true, 0).unwrap_err();
     assert_eq!((unknown.kind, unknown.param.as_deref()), (ErrorKind::ModelNotFound, Some("model")));
     assert!(unknown.message.len() < 300);
-    let provider = route(&snapshot, "simple", Some("x"), |_| true, 0).unwrap_err();
+    let provider = route(&snapshot, "simple", Wish::Provider("x"), |_| true, 0).unwrap_err();
     assert_eq!((provider.kind, provider.param.as_deref()), (ErrorKind::InvalidRequest, Some("x-provider")));
 }
 

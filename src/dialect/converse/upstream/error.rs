@@ -95,7 +95,8 @@ pub fn exception(name: &str, payload: &[u8]) -> ApiError {
 }
 
 /// Reads an unmodelled failure: `:error-code` and `:error-message` of an error frame.
-pub(super) fn unmodelled(code: Option<&str>, message: Option<&str>) -> ApiError {
+#[must_use]
+pub fn unmodelled(code: Option<&str>, message: Option<&str>) -> ApiError {
     named(code.map(bare_name), None, message.map(|text| Cow::Owned(text.to_owned())))
 }
 

@@ -472,6 +472,14 @@ fn text_format(schema: &str, name: Option<&Text<'_>>, description: Option<&Text<
     String::from_utf8(out).unwrap_or_default()
 }
 
+/// An operator's guardrail as the value of `guardrailConfig`, for requests that are not written here.
+#[must_use]
+pub fn guardrail_config(guardrail: &Guardrail, stream: bool) -> String {
+    let mut out = Vec::with_capacity(128);
+    Object::write(&mut out, |config| write_guardrail(config, guardrail, stream));
+    String::from_utf8(out).unwrap_or_default()
+}
+
 fn write_guardrail(config: &mut Object<'_>, guardrail: &Guardrail, stream: bool) {
     config.string("guardrailIdentifier", &guardrail.identifier);
     config.string("guardrailVersion", &guardrail.version);

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::chat::{ApiError, Citation, ErrorKind, Part, Reasoning, Response, StopReason, ToolUse, Usage};
-use crate::wire::json::{Raw, Text};
+use crate::wire::json::{Raw, Text, pick};
 
 use super::answer::{Additional, ServiceTier, TokenUsage, stop_reason, unwrapped};
 use crate::chat::Restore;
@@ -175,6 +175,15 @@ pub fn usage(body: &str) -> (Option<Usage>, Option<&'static str>) {
     let Ok(body) = serde_json::from_str::<Bill<'_>>(body) else { return (None, None) };
     let additional = Additional::read(body.additional_model_response_fields);
     (body.usage.map(|usage| usage.read(additional.reasoning_tokens)), body.stop_reason.map(|reason| stop_reason(reason).as_str()))
+}
+
+/// Reads the answer of CountTokens: `{"inputTokens":7}` → 7.
+///
+/// # Errors
+/// 502 for what is no count.
+pub fn decode_count(body: &str) -> Result<u64, ApiError> {
+    let count = pick(body, ["inputTokens"]).ok().and_then(|[count]| count?.as_str().parse().ok());
+    count.ok_or_else(|| ApiError::new(ErrorKind::BadUpstream, "the model provider answered without a count"))
 }
 
 struct Reader<'a> {

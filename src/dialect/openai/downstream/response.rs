@@ -13,25 +13,32 @@ use crate::chat::{Citation, Envelope, Part, Reasoning, Response, StopReason, Too
 use crate::dialect::openai::Style;
 use crate::wire::json::{Array, Object, Text, escape_into};
 
-/// Appends the answer: `{"id":"chatcmpl-…","object":"chat.completion","created":0,"model":"…","choices":[{…}],"usage":{…}}`. One choice, always.
+/// Appends the answer: `{"id":"chatcmpl-…","object":"chat.completion","created":0,"model":"…","choices":[{…}],"usage":{…}}`.
 ///
 /// `usage` and `service_tier` are there when the upstream told them; `content` is `null` when the model said nothing.
 pub fn encode(response: &Response<'_>, envelope: &Envelope, style: &Style, out: &mut Vec<u8>) {
+    encode_choices(std::slice::from_ref(response), envelope, style, out);
+}
+
+/// Appends one answer of several: a choice for each, their tokens added up.
+pub fn encode_choices(responses: &[Response<'_>], envelope: &Envelope, style: &Style, out: &mut Vec<u8>) {
     Object::write(out, |body| {
         head(body, envelope, "chat.completion");
         body.array("choices", |choices| {
-            choices.object(|choice| {
-                choice.number("index", 0);
-                choice.object("message", |message| self::message(message, response, style));
-                choice.raw("logprobs", "null");
-                let tools = response.parts.iter().any(|part| matches!(part, Part::ToolUse(_)));
-                choice.string("finish_reason", finish_reason(&response.stop, tools, style));
-            });
+            for (index, response) in responses.iter().enumerate() {
+                choices.object(|choice| {
+                    choice.number("index", index as u64);
+                    choice.object("message", |message| self::message(message, response, style));
+                    choice.raw("logprobs", "null");
+                    let tools = response.parts.iter().any(|part| matches!(part, Part::ToolUse(_)));
+                    choice.string("finish_reason", finish_reason(&response.stop, tools, style));
+                });
+            }
         });
-        if let Some(usage) = &response.usage {
-            self::usage(usage, body.key("usage"));
+        if let Some(usage) = responses.iter().filter_map(|response| response.usage).reduce(Usage::plus) {
+            self::usage(&usage, body.key("usage"));
         }
-        if let Some(tier) = &response.service_tier {
+        if let Some(tier) = responses.iter().find_map(|response| response.service_tier.as_ref()) {
             body.text("service_tier", tier);
         }
     });

@@ -86,6 +86,11 @@ impl Encoder {
     /// An encoder for one answer.
     #[must_use]
     pub fn new(envelope: &Envelope, style: &Style) -> Self {
+        Self::choice(envelope, style, 0)
+    }
+
+    /// An encoder for one answer of several.
+    fn choice(envelope: &Envelope, style: &Style, index: u32) -> Self {
         let mut head = Vec::with_capacity(160);
         Object::write(&mut head, |body| {
             response::head(body, envelope, "chat.completion.chunk");
@@ -94,7 +99,10 @@ impl Encoder {
         // The object stays open: its brace comes with the end of each chunk.
         head.pop();
         head.push(b'[');
-        let delta = [head.as_slice(), br#"{"index":0,"delta":{"#].concat();
+        let mut delta = head.clone();
+        delta.extend_from_slice(br#"{"index":"#);
+        write_u64(&mut delta, index.into());
+        delta.extend_from_slice(br#","delta":{"#);
         Encoder {
             head: head.into(),
             delta: delta.into(),
@@ -347,6 +355,52 @@ impl EventEncoder for Encoder {
             (State::Waiting | State::Open, End::Complete) => self.fail(&ApiError::new(ErrorKind::BadUpstream, "The upstream's answer ended early."), out),
             (_, End::Failed(error)) => self.fail(error, out),
         }
+    }
+}
+
+/// Writes several answers to one request as one stream: their chunks as they come, each with its choice's number, their tokens added up behind the last.
+#[derive(Debug)]
+pub struct Choices {
+    encoders: Vec<Encoder>,
+    usage: Option<Usage>,
+}
+
+impl Choices {
+    /// An encoder for `count` answers, one at least.
+    #[must_use]
+    pub fn new(envelope: &Envelope, style: &Style, count: u32) -> Self {
+        Choices { encoders: (0..count.max(1)).map(|index| Encoder::choice(envelope, style, index)).collect(), usage: None }
+    }
+
+    /// Appends what the client gets for one event of one answer.
+    pub fn event(&mut self, choice: usize, event: &Event<'_>, out: &mut Vec<u8>) {
+        match event {
+            Event::Usage { usage, .. } => self.usage = Some(self.usage.map_or(*usage, |sum| sum.plus(*usage))),
+            Event::Failed(error) => self.finish(&End::Failed(error.clone()), out),
+            event => {
+                if let Some(encoder) = self.encoders.get_mut(choice) {
+                    encoder.event(event, out);
+                }
+            }
+        }
+    }
+
+    /// Appends the end of the stream: complete once every answer has stopped, else an error. Calling it again writes nothing.
+    pub fn finish(&mut self, end: &End, out: &mut Vec<u8>) {
+        let stopped = self.encoders.iter().all(|encoder| encoder.state == State::Stopped);
+        let usage = self.usage.take();
+        let Some((first, others)) = self.encoders.split_first_mut() else { return };
+        match end {
+            End::Complete if stopped => {
+                if let Some(usage) = usage {
+                    first.usage(&usage, None, out);
+                }
+                first.finish(end, out);
+            }
+            End::Complete => first.fail(&ApiError::new(ErrorKind::BadUpstream, "The upstream's answer ended early."), out),
+            End::Failed(error) => first.fail(error, out),
+        }
+        others.iter_mut().for_each(|encoder| encoder.state = State::Closed);
     }
 }
 

@@ -24,7 +24,7 @@ use serde::Deserialize;
 use crate::chat::capability::Reasoning;
 use crate::chat::names::{ToolNames, is_name};
 use crate::chat::{ApiError, Effort, Encoded, Ledger, Options, OutputFormat, Part, Request, Restore, Tool, ToolChoice};
-use crate::wire::json::{Array, Kind, Object, Raw, Text, write_string, write_text};
+use crate::wire::json::{Array, Kind, Object, Text, write_string, write_text};
 
 use turns::Conversation;
 
@@ -278,7 +278,7 @@ fn write_format(out: &mut Vec<u8>, format: &OutputFormat<'_>) {
                 if let Some(description) = description.as_ref().filter(|text| !text.is_blank()) {
                     shape.text("description", description);
                 }
-                shape.raw("schema", Raw::as_str(*schema));
+                shape.raw("schema", schema.as_str());
                 if let Some(strict) = strict {
                     shape.bool("strict", *strict);
                 }

@@ -561,7 +561,7 @@ fn trap_59_output_shapes() {
         assert_eq!(body["system"][0], block("S"));
         assert!(body["system"][1]["text"].as_str().unwrap().starts_with("Answer with one "), "{body}");
     }
-    let prefill = OutputFormat::JsonSchema { name: None, description: None, schema: Raw::parse("{}").unwrap(), strict: None };
+    let prefill = OutputFormat::JsonSchema { name: None, description: None, schema: Raw::parse("{}").unwrap().into(), strict: None };
     let request = Request { output_format: Some(prefill), ..of(vec![user(vec![text("a")]), assistant(vec![text("{")])]) };
     let (body, _) = written(&request, &Capabilities::of(SONNET_4_5)).unwrap();
     assert_eq!(body["messages"].as_array().unwrap().len(), 3, "a shape and a prefill do not go together");

@@ -139,11 +139,6 @@ impl<'r> Conversation<'r> {
         planner.finish()
     }
 
-    /// Whether a turn uses tools or tells their results.
-    pub(super) fn has_tools(&self) -> bool {
-        self.blocks().any(|block| matches!(block.content, Content::ToolUse { .. } | Content::ToolResult { .. }))
-    }
-
     /// The names of the tools that were used, on the wire, each once, in order.
     pub(super) fn used_tools(&self) -> Vec<&str> {
         let mut seen = HashSet::new();

@@ -46,6 +46,12 @@ impl UsageTap {
         }
     }
 
+    /// Whether no frame is half read.
+    #[must_use]
+    pub fn is_between_frames(&self) -> bool {
+        self.parser.is_empty()
+    }
+
     /// The tokens, once they were told.
     #[must_use]
     pub fn usage(&self) -> Option<Usage> {

@@ -1,3 +1,4 @@
+use crate::wire::json::Raw;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -384,7 +385,7 @@ fn thinking_becomes_an_effort() {
 #[test]
 fn shapes() {
     let schema = Raw::parse(r#"{"type":"object"}"#).unwrap();
-    let shape = |name: Option<&'static str>, strict| OutputFormat::JsonSchema { name: name.map(Text::from_plain), description: None, schema, strict };
+    let shape = |name: Option<&'static str>, strict| OutputFormat::JsonSchema { name: name.map(Text::from_plain), description: None, schema: schema.into(), strict };
     for (format, written) in [
         (OutputFormat::Text, json!({"type": "text"})),
         (OutputFormat::JsonObject, json!({"type": "json_object"})),

@@ -1,0 +1,382 @@
+//! One request, several calls: `n` answers from a model that makes one at a time, and embeddings of texts that a model takes one by one.
+//!
+//! The calls go through Pingora's own pooled client beside the proxy's pump, some at a time. Their order is kept, and the first error ends them all.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use http::{StatusCode, header};
+use log::debug;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::client::HttpSession;
+use pingora::{Error, Result};
+use pingora_core::connectors::http::Connector;
+use pingora_proxy::Session;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::chat::{ApiError, ErrorKind};
+use crate::config::snapshot::{Provider, Timeouts};
+use crate::ops::upstreams::Upstream;
+use crate::proxy::Shared;
+use crate::proxy::ctx::{Ctx, Exchange, Stage};
+use crate::proxy::error::{describe, refuse};
+use crate::proxy::headers;
+use crate::proxy::plan::{self, Answer, Call, Fan, Vectors};
+use crate::proxy::response::{LARGEST_BODY, LARGEST_ERROR, brand, stream_headers};
+use crate::proxy::upstream::{POOL_IDLE, call_head, find_peer};
+use crate::translate::{Api, Facts, Translation};
+
+/// How many calls of one request are under way at a time.
+const AT_A_TIME: usize = 8;
+/// How often a call is tried whose pooled connection turns out to be closed.
+const TRIES: u32 = 3;
+/// How many pieces of answers may wait for the client: what is behind them stays in the sockets.
+const WAITING: usize = 16;
+
+/// Pingora's pooled client.
+pub(super) struct Client(Connector);
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Client")
+    }
+}
+
+impl Client {
+    pub(super) fn new() -> Self {
+        Client(Connector::new(None))
+    }
+}
+
+/// What the calls of one request have in common.
+struct Work {
+    shared: Arc<Shared>,
+    call: Call,
+    provider: Arc<Provider>,
+    upstream: Arc<Upstream>,
+    timeouts: Timeouts,
+    api: Api,
+}
+
+/// A whole answer.
+struct Whole {
+    body: Vec<u8>,
+    /// `x-amzn-bedrock-input-token-count`
+    input_tokens: Option<u64>,
+}
+
+/// Makes the calls and answers the client.
+///
+/// # Errors
+/// Only when the client is gone.
+pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: Fan) -> Result<()> {
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
+    exchange.attempts = 1;
+    let work = Arc::new(Work {
+        shared: Arc::clone(shared),
+        call: exchange.call.clone(),
+        provider: Arc::clone(&exchange.route.target.provider),
+        upstream: Arc::clone(&exchange.upstream),
+        timeouts: ctx.snapshot.process.timeouts.clone(),
+        api: exchange.answer.api(),
+    });
+    match (fan, &exchange.answer) {
+        (Fan::Vectors(vectors), _) => {
+            let bodies = vectors.calls.iter().map(|(body, _)| body.clone()).collect();
+            let gathered = gather(work, session, bodies).await?;
+            let written = gathered.and_then(|answers| join_vectors(&vectors, &answers, &ctx.model));
+            whole(session, ctx, written).await
+        }
+        (Fan::Choices(count), Answer::Translate(translation)) => {
+            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            if exchange.stream {
+                let translation = translation.clone();
+                return streamed(work, session, ctx, &translation, count).await;
+            }
+            let translation = translation.clone();
+            let bodies = std::iter::repeat_n(exchange.body.clone(), count as usize).collect();
+            let gathered = gather(work, session, bodies).await?;
+            let written = gathered.and_then(|answers| {
+                let bodies: Vec<Vec<u8>> = answers.into_iter().map(|answer| answer.body).collect();
+                let mut out = Vec::new();
+                translation.merged(&bodies, &mut out).map(|facts| (out, facts))
+            });
+            whole(session, ctx, written).await
+        }
+        (Fan::Choices(_), _) => refuse(session, ctx, ApiError::new(ErrorKind::Internal, "The gateway lost its way.").into()).await,
+    }
+}
+
+/// Writes the client's answer, or the error that came instead.
+async fn whole(session: &mut Session, ctx: &mut Ctx, written: std::result::Result<(Vec<u8>, Facts), ApiError>) -> Result<()> {
+    let (body, facts) = match written {
+        Ok(written) => written,
+        Err(error) => return refuse(session, ctx, error.into()).await,
+    };
+    if let Some(exchange) = ctx.exchange.as_mut() {
+        exchange.facts = facts;
+        exchange.first_content = Some(Instant::now());
+        exchange.stage = Stage::Done;
+    }
+    let mut head = ResponseHeader::build(200, Some(12))?;
+    head.insert_header(header::CONTENT_TYPE, "application/json")?;
+    head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    brand(&mut head, ctx)?;
+    session.write_response_header(Box::new(head), false).await?;
+    session.write_response_body(Some(body.into()), true).await
+}
+
+/// The vectors of all answers, in the order of the texts.
+fn join_vectors(vectors: &Vectors, answers: &[Whole], model: &str) -> std::result::Result<(Vec<u8>, Facts), ApiError> {
+    let mut all = Vec::with_capacity(answers.len());
+    let mut tokens = 0_u64;
+    for (answer, (_, count)) in answers.iter().zip(&vectors.calls) {
+        let read = plan::read_embeddings(vectors, &answer.body, *count)?;
+        tokens = tokens.saturating_add(read.input_tokens.or(answer.input_tokens).unwrap_or(0));
+        all.extend(read.vectors);
+    }
+    let mut out = Vec::new();
+    plan::encode_embeddings(vectors, model, all, tokens, &mut out);
+    let usage = crate::chat::Usage { input_tokens: tokens, ..crate::chat::Usage::default() };
+    Ok((out, Facts { usage: Some(usage), ..Facts::default() }))
+}
+
+/// Ends when the client leaves.
+async fn gone(session: &mut Session) -> Box<Error> {
+    match session.as_downstream_mut().read_body_or_idle(true).await {
+        Err(mut cause) => {
+            cause.as_down();
+            cause
+        }
+        Ok(_) => std::future::pending().await,
+    }
+}
+
+/// All answers, in the order of their bodies.
+async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> Result<std::result::Result<Vec<Whole>, ApiError>> {
+    let total = work.timeouts.total;
+    let calls = futures::stream::iter(bodies).map(|body| one(&work, body)).buffered(AT_A_TIME).try_collect::<Vec<_>>();
+    let bounded = async {
+        match total {
+            Some(total) => tokio::time::timeout(total, calls).await.unwrap_or_else(|_| Err(too_slow())),
+            None => calls.await,
+        }
+    };
+    tokio::select! {
+        answers = bounded => Ok(answers),
+        cause = gone(session) => Err(cause),
+    }
+}
+
+fn too_slow() -> ApiError {
+    ApiError::new(ErrorKind::Timeout, "The model provider took too long to answer.")
+}
+
+/// One call with a whole answer.
+async fn one(work: &Work, body: Bytes) -> std::result::Result<Whole, ApiError> {
+    let mut whole = Whole { body: Vec::new(), input_tokens: None };
+    let (head, mut answer) = open(work, body).await?;
+    whole.input_tokens = headers::text(&head.headers, "x-amzn-bedrock-input-token-count").and_then(|count| count.parse().ok());
+    while let Some(piece) = answer.next(work).await? {
+        if whole.body.len() + piece.len() > LARGEST_BODY {
+            return Err(ApiError::new(ErrorKind::BadUpstream, "The model provider's answer is too large."));
+        }
+        whole.body.extend_from_slice(&piece);
+    }
+    answer.release(work).await;
+    Ok(whole)
+}
+
+/// An answer whose head is read.
+struct Open {
+    session: HttpSession,
+    peer: pingora::upstreams::peer::HttpPeer,
+}
+
+impl Open {
+    /// The next piece of the body.
+    async fn next(&mut self, work: &Work) -> std::result::Result<Option<Bytes>, ApiError> {
+        self.session.set_read_timeout(Some(work.timeouts.idle));
+        self.session.read_response_body().await.map_err(failed)
+    }
+
+    /// Gives the connection back to the pool.
+    async fn release(self, work: &Work) {
+        work.shared.client.0.release_http_session(self.session, &self.peer, Some(POOL_IDLE)).await;
+    }
+}
+
+/// An error of Pingora's client in the caller's terms.
+fn failed(mut cause: Box<Error>) -> ApiError {
+    cause.as_up();
+    debug!("a call of several failed: {cause}");
+    describe(&cause)
+}
+
+/// Sends a call and reads the head of its answer; an error answer is read to its end.
+async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, Open), ApiError> {
+    let peer = find_peer(&work.provider, &work.upstream, &work.timeouts).await?;
+    let internal = |_| ApiError::new(ErrorKind::Internal, "The request could not be written.");
+    let mut tries = 0;
+    let (head, mut answer) = loop {
+        tries += 1;
+        // Signed anew on each try.
+        let head = call_head(&work.call, &work.provider, &work.upstream, &body).map_err(internal)??;
+        let (mut session, reused) = work.shared.client.0.get_http_session(&peer).await.map_err(failed)?;
+        match send(&mut session, head, &body, &work.timeouts).await {
+            Ok(()) => {
+                let head = session.response_header().cloned().ok_or_else(|| ApiError::new(ErrorKind::BadUpstream, "The model provider did not answer."))?;
+                break (head, Open { session, peer: peer.clone() });
+            }
+            // The far end closed it while it lay in the pool: it has not seen the request.
+            Err(_) if reused && tries < TRIES => {}
+            Err(cause) => return Err(failed(cause)),
+        }
+    };
+    if head.status == StatusCode::OK {
+        return Ok((head, answer));
+    }
+    let mut refusal = Vec::new();
+    while let Some(piece) = answer.next(work).await? {
+        let room = LARGEST_ERROR.saturating_sub(refusal.len());
+        refusal.extend_from_slice(piece.get(..room).unwrap_or(&piece));
+    }
+    answer.release(work).await;
+    let text = |name| headers::text(&head.headers, name);
+    Err(work.api.error(head.status.as_u16(), text("x-amzn-errortype"), text("retry-after"), &refusal))
+}
+
+async fn send(session: &mut HttpSession, head: pingora::http::RequestHeader, body: &Bytes, timeouts: &Timeouts) -> Result<()> {
+    session.set_write_timeout(Some(timeouts.idle));
+    session.set_read_timeout(Some(timeouts.first_byte));
+    session.write_request_header(Box::new(head)).await?;
+    session.write_request_body(body.clone(), true).await?;
+    session.finish_request_body().await?;
+    loop {
+        session.read_response_header().await?;
+        if !session.response_header().is_some_and(|head| head.status.is_informational()) {
+            return Ok(());
+        }
+    }
+}
+
+/// What comes of the calls, in whatever order it comes.
+enum News {
+    Piece(usize, Bytes),
+    End(usize),
+    Failed(ApiError),
+}
+
+/// One call with a streamed answer; ends early when nobody listens any more.
+async fn tell(work: Arc<Work>, choice: usize, body: Bytes, turns: Arc<Semaphore>, news: mpsc::Sender<News>) {
+    let Ok(_turn) = turns.acquire().await else { return };
+    let told = async {
+        let (_, mut answer) = open(&work, body).await?;
+        while let Some(piece) = answer.next(&work).await? {
+            if news.send(News::Piece(choice, piece)).await.is_err() {
+                return Ok(());
+            }
+        }
+        answer.release(&work).await;
+        // If the receiver is gone, so is the client.
+        let _ = news.send(News::End(choice)).await;
+        Ok(())
+    };
+    if let Err(error) = told.await {
+        let _ = news.send(News::Failed(error)).await;
+    }
+}
+
+/// Several streamed answers as one stream. The head waits for the first content, so that a failure before it has its status.
+async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, translation: &Translation, count: u32) -> Result<()> {
+    let Some(body) = ctx.exchange.as_ref().map(|exchange| exchange.body.clone()) else { return Ok(()) };
+    let (sender, mut news) = mpsc::channel(WAITING);
+    let turns = Arc::new(Semaphore::new(AT_A_TIME));
+    let mut calls = JoinSet::new();
+    for choice in 0..count as usize {
+        calls.spawn(tell(Arc::clone(&work), choice, body.clone(), Arc::clone(&turns), sender.clone()));
+    }
+    drop(sender);
+    let mut choices = translation.choices(count);
+    let mut out = Vec::new();
+    let mut head_out = false;
+    let keepalive = ctx.snapshot.process.keepalive;
+    loop {
+        let quiet = async {
+            match keepalive {
+                Some(period) => tokio::time::sleep(period).await,
+                None => std::future::pending::<()>().await,
+            }
+        };
+        let next = tokio::select! {
+            next = news.recv() => next,
+            cause = gone(session) => return Err(cause),
+            () = quiet => {
+                out.extend_from_slice(crate::wire::sse::COMMENT);
+                write(session, ctx, &mut out, &mut head_out, false).await?;
+                continue;
+            }
+        };
+        let last = match next {
+            Some(News::Piece(choice, piece)) => {
+                choices.push(choice, &piece, &mut out);
+                false
+            }
+            Some(News::End(choice)) => {
+                choices.finish(choice, &mut out);
+                false
+            }
+            Some(News::Failed(error)) => {
+                choices.fail(error, &mut out);
+                true
+            }
+            None => true,
+        };
+        note(ctx.exchange.as_mut(), &choices);
+        if let Some(error) = choices.failure().cloned() {
+            if !head_out && !choices.has_content() {
+                return refuse(session, ctx, error.into()).await;
+            }
+            ctx.error = Some(error);
+            return write(session, ctx, &mut out, &mut head_out, true).await;
+        }
+        if last || (choices.has_content() && !out.is_empty()) {
+            write(session, ctx, &mut out, &mut head_out, last).await?;
+        }
+        if last {
+            if let Some(exchange) = ctx.exchange.as_mut() {
+                exchange.stage = Stage::Done;
+            }
+            return Ok(());
+        }
+    }
+}
+
+/// Keeps what was learned for the account.
+fn note(exchange: Option<&mut Exchange>, choices: &crate::translate::choices::Choices) {
+    let Some(exchange) = exchange else { return };
+    exchange.facts = choices.facts();
+    if choices.has_content() && exchange.first_content.is_none() {
+        exchange.first_content = Some(Instant::now());
+    }
+}
+
+/// Writes what there is, behind the head.
+async fn write(session: &mut Session, ctx: &Ctx, out: &mut Vec<u8>, head_out: &mut bool, end: bool) -> Result<()> {
+    let mut tasks = Vec::with_capacity(2);
+    if !std::mem::replace(head_out, true) {
+        let mut head = ResponseHeader::build(200, Some(12))?;
+        stream_headers(&mut head, ctx.dialect)?;
+        if ctx.exchange.as_ref().is_some_and(|exchange| exchange.chunked) {
+            head.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+        }
+        brand(&mut head, ctx)?;
+        tasks.push(HttpTask::Header(Box::new(head), false));
+    }
+    tasks.push(HttpTask::Body(Some(Bytes::from(std::mem::take(out))), end));
+    session.write_response_tasks(tasks).await.map(drop)
+}

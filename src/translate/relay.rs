@@ -1,0 +1,132 @@
+//! What passes untouched: the same dialect on both sides. Bytes go on as they come; a tap reads the token counts out of them.
+
+use bytes::Bytes;
+
+use crate::chat::Usage;
+use crate::dialect::{anthropic, converse, openai};
+use crate::translate::Facts;
+use crate::translate::reframe::Unwrapped;
+use crate::wire::eventstream;
+
+/// The most of a whole body that is kept for its token counts: what is longer passes uncounted.
+const MOST: usize = 32 * 1024 * 1024;
+
+/// Whose answers pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// OpenAI's, chat and embeddings.
+    OpenAi,
+    /// Anthropic's.
+    Anthropic,
+    /// Bedrock Converse's.
+    Converse,
+    /// A model's own on Bedrock.
+    Invoke,
+    /// Nobody's that would be read.
+    Nothing,
+}
+
+/// Reads along.
+#[derive(Debug)]
+pub struct Tap {
+    kind: Kind,
+    /// The last bytes that passed were a blank line.
+    blank: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    OpenAi(openai::upstream::stream::UsageTap),
+    Anthropic(anthropic::upstream::stream::UsageTap),
+    Converse(converse::upstream::stream::UsageTap),
+    Invoke { frames: Box<Unwrapped>, scratch: Vec<u8> },
+    Body { watched: Watched, pieces: Vec<Bytes>, length: usize },
+    Nothing,
+}
+
+impl Tap {
+    /// A tap for an answer of this media type.
+    #[must_use]
+    pub fn new(watched: Watched, media_type: &str) -> Self {
+        let events = media_type.starts_with("text/event-stream");
+        let frames = media_type.starts_with(eventstream::CONTENT_TYPE);
+        let kind = match watched {
+            Watched::OpenAi if events => Kind::OpenAi(openai::upstream::stream::UsageTap::new()),
+            Watched::Anthropic if events => Kind::Anthropic(anthropic::upstream::stream::UsageTap::new()),
+            Watched::Converse if frames => Kind::Converse(converse::upstream::stream::UsageTap::new()),
+            Watched::Invoke if frames => Kind::Invoke { frames: Box::default(), scratch: Vec::new() },
+            Watched::Nothing => Kind::Nothing,
+            _ if media_type.starts_with("application/json") => Kind::Body { watched, pieces: Vec::new(), length: 0 },
+            _ => Kind::Nothing,
+        };
+        Tap { kind, blank: true }
+    }
+
+    /// Reads a piece that passes.
+    pub fn push(&mut self, piece: &Bytes) {
+        // A line end that was cut in two is taken for the middle of an event: then nothing is written there.
+        if !piece.is_empty() {
+            self.blank = piece.ends_with(b"\n\n") || piece.ends_with(b"\r\n\r\n") || piece.ends_with(b"\r\r");
+        }
+        match &mut self.kind {
+            Kind::OpenAi(tap) => tap.push(piece),
+            Kind::Anthropic(tap) => tap.push(piece),
+            Kind::Converse(tap) => tap.push(piece),
+            Kind::Invoke { frames, scratch } => {
+                frames.push(piece, scratch);
+                scratch.clear();
+            }
+            Kind::Body { pieces, length, .. } => {
+                *length += piece.len();
+                pieces.push(piece.clone());
+                if *length > MOST {
+                    self.kind = Kind::Nothing;
+                }
+            }
+            Kind::Nothing => {}
+        }
+    }
+
+    /// Whether something may be written between what has passed and what would come: not in the middle of an event, and never in a whole body.
+    #[must_use]
+    pub fn is_between_events(&self) -> bool {
+        match &self.kind {
+            Kind::OpenAi(_) | Kind::Anthropic(_) => self.blank,
+            Kind::Converse(tap) => tap.is_between_frames(),
+            Kind::Invoke { frames, .. } => frames.is_between_frames(),
+            Kind::Body { .. } | Kind::Nothing => false,
+        }
+    }
+
+    /// What was learned.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let (usage, stop) = match &self.kind {
+            Kind::OpenAi(tap) => (tap.usage(), tap.stop()),
+            Kind::Anthropic(tap) => (tap.usage(), tap.stop()),
+            Kind::Converse(tap) => (tap.usage(), tap.stop()),
+            Kind::Invoke { frames, .. } => return frames.facts(),
+            Kind::Body { watched, pieces, .. } => body(*watched, pieces),
+            Kind::Nothing => (None, None),
+        };
+        Facts { usage, stop, ..Facts::default() }
+    }
+}
+
+fn body(watched: Watched, pieces: &[Bytes]) -> (Option<Usage>, Option<&'static str>) {
+    let whole;
+    let bytes: &[u8] = match pieces {
+        [one] => one,
+        several => {
+            whole = several.concat();
+            &whole
+        }
+    };
+    let Ok(text) = std::str::from_utf8(bytes) else { return (None, None) };
+    match watched {
+        Watched::OpenAi => openai::upstream::response::usage(text),
+        Watched::Anthropic | Watched::Invoke => anthropic::upstream::response::usage(text),
+        Watched::Converse => converse::upstream::response::usage(text),
+        Watched::Nothing => (None, None),
+    }
+}
