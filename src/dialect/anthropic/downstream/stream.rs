@@ -1,7 +1,7 @@
 //! Writes a streamed answer as the events of a `message`.
 //!
 //! The counts of tokens come last from every upstream but Anthropic, so `message_start` has zeros, and `message_delta`, whose counts replace all earlier ones,
-//! waits for them. The order of the blocks is [`blocks`]' business.
+//! waits for them. The order of the blocks has a file of its own.
 //!
 //! Vendor page: <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
