@@ -14,7 +14,9 @@ use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{Server, ShutdownWatch};
 use pingora::services::background::{BackgroundService, background_service};
 
-use crate::config::{self, snapshot::Snapshot};
+use crate::chat::capability::Capabilities;
+use crate::config;
+use crate::config::snapshot::{Model, Snapshot};
 use crate::ops::access_log;
 use crate::ops::metrics::Metrics;
 use crate::ops::upstreams::Upstreams;
@@ -48,6 +50,15 @@ enum Command {
     Serve(Serve),
     /// Run the gateway with a Bedrock stand-in behind it: no AWS account, no network
     Demo,
+    /// Print what Adit believes of each model of the map, and why: the rows of the capability table and what the map overrides
+    Models {
+        /// The configuration file; without one, as `serve` finds it
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Only these: names or aliases of the map, or ids of a provider's own
+        #[arg(value_name = "MODEL")]
+        names: Vec<String>,
+    },
     /// Run the Bedrock stand-in alone
     Sandbox {
         /// Where to listen
@@ -84,6 +95,7 @@ pub fn run() -> ExitCode {
         None => serve(&cli.serve),
         Some(Command::Serve(options)) => serve(&options),
         Some(Command::Demo) => demo(),
+        Some(Command::Models { config, names }) => models(config.as_deref(), &names),
         Some(Command::Sandbox { listen }) => stand_in(&listen),
     }
 }
@@ -148,6 +160,53 @@ fn describe(snapshot: &Snapshot) -> String {
     }
     let _ = write!(out, "{} models, {} providers", snapshot.models.models.len(), snapshot.models.providers.len());
     out
+}
+
+/// Prints what is believed of models.
+fn models(config: Option<&Path>, names: &[String]) -> ExitCode {
+    let snapshot = match config::load_from_process(config) {
+        Ok(snapshot) => snapshot,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    let map = &snapshot.models;
+    let mut out = String::new();
+    if names.is_empty() {
+        map.models.iter().for_each(|model| capabilities(model, &mut out));
+    }
+    for name in names {
+        match map.find(name) {
+            Some(model) => capabilities(model, &mut out),
+            None => believed(name, &Capabilities::find(name), None, &mut out),
+        }
+    }
+    say(out.trim_end());
+    ExitCode::SUCCESS
+}
+
+/// What is believed of the targets of a model.
+fn capabilities(model: &Model, out: &mut String) {
+    for target in &model.targets {
+        let title = format!("{} → {}: {}", model.name, target.provider.name, target.model);
+        believed(&title, &Capabilities::find(target.family_id()), Some(&target.capabilities), out);
+    }
+}
+
+/// The row of the table for a model, and how the map's word differs from it.
+fn believed(title: &str, row: &(&'static str, Capabilities), overridden: Option<&Capabilities>, out: &mut String) {
+    use std::fmt::Write as _;
+    let (pattern, table) = row;
+    // Writing to a string cannot fail.
+    let _ = writeln!(out, "{title}\n  row: {pattern}");
+    let table = table.describe();
+    let own = overridden.map_or_else(|| table.clone(), Capabilities::describe);
+    for ((name, value), (_, of_table)) in own.iter().zip(&table) {
+        let source = if value == of_table { String::new() } else { format!("   # models.yaml; the table says {of_table}") };
+        let _ = writeln!(out, "  {name}: {value}{source}");
+    }
+    out.push('\n');
 }
 
 /// A part of the process that runs beside the proxy.

@@ -61,3 +61,26 @@ fn a_daemon_that_cannot_write_its_pid_file_says_so() {
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("pingora.pid_file: cannot write"));
 }
+
+#[test]
+fn models_tells_what_is_believed_and_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("adit.yaml", "models: models.yaml\n");
+    write(
+        "models.yaml",
+        "providers: { bedrock: { type: bedrock } }\nmodels:\n  own: { bedrock: \"anthropic.claude-3-haiku-20240307-v1:0\", capabilities: { cache: 1h, images: false } }\n",
+    );
+    let run = |arguments: &[&str]| {
+        let output = adit().arg("models").arg("-c").arg(folder.path().join("adit.yaml")).args(arguments).output().unwrap();
+        assert!(output.status.success());
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let all = run(&[]);
+    assert!(all.starts_with("own → bedrock: anthropic.claude-3-haiku-20240307-v1:0\n  row: "), "{all}");
+    assert!(all.contains("\n  cache: 1h   # models.yaml; the table says none\n"), "{all}");
+    assert!(all.contains("\n  images: false   # models.yaml; the table says true\n"), "{all}");
+    assert!(all.contains("\n  tools: true\n"), "{all}");
+    let one = run(&["us.amazon.nova-pro-v1:0"]);
+    assert!(one.starts_with("us.amazon.nova-pro-v1:0\n  row: amazon.nova\n"), "{one}");
+}

@@ -89,8 +89,8 @@ fn what_is_not_built_cannot_be_switched_on() {
         ],
     );
     models(
-        &with("  m: { targets: [{ provider: bedrock, model: a.b, surface: invoke }] }\n"),
-        &["models.yaml:4:60: models.m.targets[0].surface: not available in this version"],
+        &with("  m: { targets: [{ provider: bedrock, model: a.b, surface: messages }] }\n"),
+        &["models.yaml:4:60: models.m.targets[0].surface: expected converse or invoke, found `messages`"],
     );
     let variables = env(&[("AUTH_ENABLED", "true"), ("AUTH_MODE", "magic"), ("ADIT_REDIS_URL", "redis://x"), ("ENABLE_OPTILLM", "1"), ("ADIT_LISTEN", "nope")]);
     let errors = parse("", EMBEDDED_MODELS, &variables).unwrap_err().to_string();

@@ -61,13 +61,13 @@ fn every_way_to_a_target() {
             "later",
             None,
             &[],
-            "503 The model `later` cannot be used: the provider `openai` is not configured (providers of type openai are not available in this version).",
+            "503 The model `later` cannot be used: the provider `openai` is not configured (it has no api_key, and OPENAI_API_KEY is not set).",
         ),
         (
             "x",
             Some("openai"),
             &[],
-            "503 The model `x` cannot be used: the provider `openai` is not configured (providers of type openai are not available in this version).",
+            "503 The model `x` cannot be used: the provider `openai` is not configured (it has no api_key, and OPENAI_API_KEY is not set).",
         ),
         // Bedrock's own naming.
         ("us.anthropic.claude-sonnet-4-6", None, &[], "us.anthropic.claude-sonnet-4-6 at bedrock"),
@@ -102,6 +102,56 @@ fn a_fallback_model_takes_what_nobody_knows() {
     let other = snapshot("routing: { default_provider: openai }\n");
     assert!(outcome(&other, "gpt-5", None, &[], 0).starts_with("503 The model `gpt-5` cannot be used: the provider `openai`"));
     assert_eq!(outcome(&other, "amazon.nova-pro-v1:0", None, &[], 0), "amazon.nova-pro-v1:0 at bedrock");
+}
+
+#[test]
+fn every_provider_has_its_own_naming() {
+    let all = r#"
+providers:
+  bedrock: { type: bedrock }
+  openai: { type: openai, api_key: k }
+  anthropic: { type: anthropic, api_key: k }
+  azure: { type: azure_openai, endpoint: "https://r.openai.azure.com", api_key: k }
+  vertex: { type: vertex, project: p }
+  own: { type: openai, base_url: "http://127.0.0.1:1/v1" }
+models: { m: { bedrock: a.b } }
+"#;
+    let all = config::parse("", all, &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+    for (model, provider, down, expected) in [
+        ("gpt-4o-mini", None, &[][..], "gpt-4o-mini at openai"),
+        ("o3", None, &[], "o3 at openai"),
+        ("claude-opus-4-6", None, &[], "claude-opus-4-6 at anthropic"),
+        ("claude-opus-4-5@20251101", None, &[], "claude-opus-4-5@20251101 at vertex"),
+        ("google/gemini-2.5-pro", None, &[], "google/gemini-2.5-pro at vertex"),
+        ("my-deployment", Some("azure"), &[], "my-deployment at azure"),
+        ("whatever", Some("anthropic"), &[], "whatever at anthropic"),
+        ("whatever", Some("aws"), &[], "404 The model `whatever` does not exist at the provider `bedrock`."),
+        // A server of one's own may know any name; it comes last.
+        ("my-llama", None, &[], "my-llama at own"),
+        ("gpt-4o-mini", None, &["openai"], "gpt-4o-mini at own"),
+        ("anthropic.claude-3-haiku-20240307-v1:0", None, &["bedrock"], "anthropic.claude-3-haiku-20240307-v1:0 at own"),
+        ("m", None, &["bedrock"], "503 The model `m` cannot be used: the provider `bedrock` is not configured (it has no usable credentials)."),
+        ("my-llama", None, &["own"], "404 The model `my-llama` does not exist."),
+    ] {
+        assert_eq!(outcome(&all, model, provider, down, 3), expected, "{model} {provider:?} {down:?}");
+    }
+    let other = config::parse("", "providers: { a: { type: anthropic, api_key: k } }\nmodels: { m: { a: b } }", &|_| None).unwrap();
+    assert_eq!(outcome(&other, "whatever", None, &[], 0), "whatever at a", "the default provider is asked, unless it is Bedrock");
+}
+
+#[test]
+fn the_path_of_bedrocks_api_is_a_wish_and_a_providers_own_path_an_order() {
+    let text = "providers: { bedrock: { type: bedrock }, own: { type: openai, base_url: \"http://127.0.0.1:1/v1\" } }\nmodels: { here: { bedrock: a.b }, there: { own: x } }";
+    let snapshot = config::parse("", text, &|_| None).unwrap();
+    let to = |model: &str, wish| route(&snapshot, model, wish, |_| true, 0).map(|route| format!("{} at {}", route.target.model, route.target.provider.name));
+    assert_eq!(to("here", Wish::Rather("bedrock")).unwrap(), "a.b at bedrock");
+    assert_eq!(to("there", Wish::Rather("bedrock")).unwrap(), "x at own");
+    assert_eq!(to("amazon.nova-pro-v1:0", Wish::Rather("aws")).unwrap(), "amazon.nova-pro-v1:0 at bedrock");
+    assert_eq!(to("my-llama", Wish::Rather("bedrock")).unwrap(), "my-llama at own");
+    assert_eq!(to("there", Wish::Provider("bedrock")).unwrap_err().status, 404);
+    assert_eq!(native(&snapshot, "own", |_| true).unwrap().name, "own");
+    assert_eq!(native(&snapshot, "nobody", |_| true).unwrap_err().status, 404);
+    assert_eq!(native(&snapshot, "own", |_| false).unwrap_err().status, 503);
 }
 
 #[test]

@@ -385,7 +385,8 @@ fn thinking_becomes_an_effort() {
 #[test]
 fn shapes() {
     let schema = Raw::parse(r#"{"type":"object"}"#).unwrap();
-    let shape = |name: Option<&'static str>, strict| OutputFormat::JsonSchema { name: name.map(Text::from_plain), description: None, schema: schema.into(), strict };
+    let shape =
+        |name: Option<&'static str>, strict| OutputFormat::JsonSchema { name: name.map(Text::from_plain), description: None, schema: schema.into(), strict };
     for (format, written) in [
         (OutputFormat::Text, json!({"type": "text"})),
         (OutputFormat::JsonObject, json!({"type": "json_object"})),
