@@ -34,7 +34,8 @@ pub(super) fn read(value: &Value<'_>, env: &Environment<'_>) -> Option<ProviderK
         Type::OpenAi => {
             let base_url = base_url(&section, env, &["OPENAI_BASE_URL", "OPENAI_API_BASE"], openai::DEFAULT_BASE_URL);
             let api_key = key(&section, env, "OPENAI_API_KEY");
-            base_url.map(|base_url| ProviderKind::OpenAi { base_url, api_key })
+            let named = ["OPENAI_BASE_URL", "OPENAI_API_BASE"].iter().find_map(|name| env.get(name)).and_then(|url| Endpoint::parse(&url).ok());
+            base_url.map(|base_url| ProviderKind::OpenAi { of_environment: named.as_ref() == Some(&base_url), base_url, api_key })
         }
         Type::AzureOpenAi => Some(ProviderKind::AzureOpenAi {
             endpoint: url(&section, "endpoint").or_else(|| env_url(env, &["AZURE_OPENAI_ENDPOINT"])),

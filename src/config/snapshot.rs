@@ -323,10 +323,10 @@ impl Provider {
         self.bedrock().is_none() || bedrock::recognises(model_id)
     }
 
-    /// Whether it is a server of somebody's own that speaks OpenAI's API: it may know any model, also one whose name looks like another provider's.
+    /// Whether it is the server of somebody's own that `OPENAI_BASE_URL` names: it may know any model, also one whose name looks like another provider's.
     #[must_use]
     pub fn knows_any_model(&self) -> bool {
-        matches!(&self.kind, ProviderKind::OpenAi { base_url, .. } if !openai::is_own(base_url))
+        matches!(&self.kind, ProviderKind::OpenAi { base_url, of_environment: true, .. } if !openai::is_own(base_url))
     }
 
     /// Whether a model id is an ARN of the provider's region.
@@ -339,7 +339,7 @@ impl Provider {
     #[must_use]
     pub fn unavailable(&self) -> Option<&'static str> {
         match &self.kind {
-            ProviderKind::OpenAi { base_url, api_key: None } if openai::is_own(base_url) => Some("it has no api_key, and OPENAI_API_KEY is not set"),
+            ProviderKind::OpenAi { base_url, api_key: None, .. } if openai::is_own(base_url) => Some("it has no api_key, and OPENAI_API_KEY is not set"),
             ProviderKind::AzureOpenAi { endpoint: None, .. } => Some("it has no endpoint, and AZURE_OPENAI_ENDPOINT is not set"),
             ProviderKind::AzureOpenAi { api_key: None, .. } => Some("it has no api_key, and AZURE_OPENAI_API_KEY is not set"),
             ProviderKind::Anthropic { api_key: None, .. } => Some("it has no api_key, and ANTHROPIC_API_KEY is not set"),
@@ -360,6 +360,8 @@ pub enum ProviderKind {
         base_url: Endpoint,
         /// The key, if there is one.
         api_key: Option<Secret>,
+        /// The environment names it (`OPENAI_BASE_URL`): whoever does that means it for any model that nobody else knows.
+        of_environment: bool,
     },
     /// OpenAI's models on Azure.
     AzureOpenAi {

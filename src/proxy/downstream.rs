@@ -31,7 +31,7 @@ const ANSWERED: ErrorType = ErrorType::Custom("Answered");
 
 /// What the request context keeps of the wrapped session. Cheap to clone; locked for a few instructions, never over an await.
 #[derive(Clone)]
-pub struct Control(Arc<Shared>);
+pub(super) struct Control(Arc<Shared>);
 
 struct Shared {
     /// Whether it is in the session's place; an exchange that the gateway answers itself has none there.
@@ -61,17 +61,17 @@ struct State {
 
 /// Changes to a head that is still held.
 #[derive(Debug, Default)]
-pub struct HeadPatch {
+pub(super) struct HeadPatch {
     /// Another status.
-    pub status: Option<StatusCode>,
+    pub(super) status: Option<StatusCode>,
     /// Another content type.
-    pub content_type: Option<&'static str>,
+    pub(super) content_type: Option<&'static str>,
     /// A header that goes with another status: the error's name.
-    pub error_name: Option<(&'static str, &'static str)>,
+    pub(super) error_name: Option<(&'static str, &'static str)>,
     /// The length of the body, known by now.
-    pub content_length: Option<usize>,
+    pub(super) content_length: Option<usize>,
     /// A `retry-after` for the client.
-    pub retry_after: Option<String>,
+    pub(super) retry_after: Option<String>,
 }
 
 impl Control {
@@ -81,27 +81,27 @@ impl Control {
     }
 
     /// Whether the client has got the head: from then on an error is an event, not a status.
-    pub fn head_out(&self) -> bool {
+    pub(super) fn head_out(&self) -> bool {
         self.state().head_out
     }
 
     /// Changes the head before it goes out.
-    pub fn patch_head(&self, patch: HeadPatch) {
+    pub(super) fn patch_head(&self, patch: HeadPatch) {
         self.state().patch = Some(patch);
     }
 
     /// Ends the answer with the piece of body that is being written, whatever the upstream still sends.
-    pub fn finish(&self) {
+    pub(super) fn finish(&self) {
         self.state().finished = true;
     }
 
     /// Sets when the pump is woken next.
-    pub fn wake_at(&self, at: Option<Instant>) {
+    pub(super) fn wake_at(&self, at: Option<Instant>) {
         self.state().wake_at = at;
     }
 
     /// Whether this call of `request_body_filter` is a wake-up; asking again says no.
-    pub fn take_wake(&self) -> bool {
+    pub(super) fn take_wake(&self) -> bool {
         std::mem::take(&mut self.state().woken)
     }
 
@@ -111,7 +111,7 @@ impl Control {
     }
 
     /// When something was last written to the client.
-    pub fn written_at(&self) -> Option<Instant> {
+    pub(super) fn written_at(&self) -> Option<Instant> {
         self.state().written_at
     }
 }

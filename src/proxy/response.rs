@@ -27,6 +27,7 @@ use crate::translate::body::count;
 use crate::translate::relay::Tap;
 use crate::translate::stream::{Flow, Progress};
 use crate::translate::{stream_error, stream_type};
+use crate::wire::json::{Kind, Raw, pick};
 
 /// The largest whole answer that is translated: far above what any model writes, and a bound on memory.
 pub(super) const LARGEST_BODY: usize = 64 * 1024 * 1024;
@@ -172,7 +173,23 @@ fn may_pass(exchange: &Exchange, dialect: Dialect, error: &ApiError, body: &[u8]
             | (Answer::Relay { .. }, crate::translate::Api::Anthropic, Dialect::Anthropic)
     );
     let Ok(text) = std::str::from_utf8(body) else { return false };
-    same && error.kind != ErrorKind::BadUpstream && body.len() < LARGEST_ERROR && text.trim_start().starts_with('{') && redact(text) == text
+    same && error.kind != ErrorKind::BadUpstream && body.len() < LARGEST_ERROR && is_error_of(dialect, text) && redact(text) == text
+}
+
+/// Whether a body has the members by which clients of an API read an error. Google writes its own, also behind the APIs of others.
+fn is_error_of(dialect: Dialect, text: &str) -> bool {
+    let string = |raw: Option<Raw<'_>>| raw.is_some_and(|raw| raw.kind() == Kind::String);
+    let within = |text: &str| {
+        pick(text, ["error"])
+            .ok()
+            .and_then(|[error]| pick(error?.as_str(), ["type", "message"]).ok())
+            .is_some_and(|[kind, message]| string(kind) && string(message))
+    };
+    match dialect {
+        Dialect::Bedrock => pick(text, ["message", "Message"]).is_ok_and(|[one, two]| string(one) || string(two)),
+        Dialect::OpenAi => within(text),
+        Dialect::Anthropic => within(text) && pick(text, ["type"]).is_ok_and(|[kind]| string(kind)),
+    }
 }
 
 /// Translates a piece of the upstream's body in place.

@@ -109,14 +109,15 @@ fn every_provider_has_its_own_naming() {
     let all = r#"
 providers:
   bedrock: { type: bedrock }
-  openai: { type: openai, api_key: k }
+  openai: { type: openai, base_url: "https://api.openai.com/v1", api_key: k }
   anthropic: { type: anthropic, api_key: k }
   azure: { type: azure_openai, endpoint: "https://r.openai.azure.com", api_key: k }
   vertex: { type: vertex, project: p }
   own: { type: openai, base_url: "http://127.0.0.1:1/v1" }
 models: { m: { bedrock: a.b } }
 "#;
-    let all = config::parse("", all, &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
+    let env = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://127.0.0.1:1/v1/".to_owned());
+    let all = config::parse("", all, &env).unwrap_or_else(|errors| panic!("{errors}"));
     for (model, provider, down, expected) in [
         ("gpt-4o-mini", None, &[][..], "gpt-4o-mini at openai"),
         ("o3", None, &[], "o3 at openai"),
@@ -126,7 +127,7 @@ models: { m: { bedrock: a.b } }
         ("my-deployment", Some("azure"), &[], "my-deployment at azure"),
         ("whatever", Some("anthropic"), &[], "whatever at anthropic"),
         ("whatever", Some("aws"), &[], "404 The model `whatever` does not exist at the provider `bedrock`."),
-        // A server of one's own may know any name; it comes last.
+        // The server that OPENAI_BASE_URL names may know any name; it comes last.
         ("my-llama", None, &[], "my-llama at own"),
         ("gpt-4o-mini", None, &["openai"], "gpt-4o-mini at own"),
         ("anthropic.claude-3-haiku-20240307-v1:0", None, &["bedrock"], "anthropic.claude-3-haiku-20240307-v1:0 at own"),
@@ -142,7 +143,8 @@ models: { m: { bedrock: a.b } }
 #[test]
 fn the_path_of_bedrocks_api_is_a_wish_and_a_providers_own_path_an_order() {
     let text = "providers: { bedrock: { type: bedrock }, own: { type: openai, base_url: \"http://127.0.0.1:1/v1\" } }\nmodels: { here: { bedrock: a.b }, there: { own: x } }";
-    let snapshot = config::parse("", text, &|_| None).unwrap();
+    let env = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://127.0.0.1:1/v1".to_owned());
+    let snapshot = config::parse("", text, &env).unwrap();
     let to = |model: &str, wish| route(&snapshot, model, wish, |_| true, 0).map(|route| format!("{} at {}", route.target.model, route.target.provider.name));
     assert_eq!(to("here", Wish::Rather("bedrock")).unwrap(), "a.b at bedrock");
     assert_eq!(to("there", Wish::Rather("bedrock")).unwrap(), "x at own");

@@ -404,8 +404,9 @@ fn put_top_k<'r>(value: Raw<'r>, takes: &Capabilities, fields: &mut Fields<'r>) 
 
 /// What the answer should tell beyond Converse's own members, where the family can. Only what a caller gets to see is asked for: its own paths go along too.
 fn response_paths(request: &Request<'_>, takes: &Capabilities, thinking: &Thinking) -> Vec<&'static str> {
-    let wanted = [("/stop_sequence", request.tells_stop), ("/usage/output_tokens_details", thinking.on)];
-    wanted.into_iter().filter(|(_, is_wanted)| takes.anthropic_fields && *is_wanted).map(|(path, _)| path).collect()
+    // A path that the model's answer does not have is ignored, says the service model.
+    let wanted = [("/stop_sequence", request.tells_stop), ("/usage/output_tokens_details", takes.anthropic_fields && thinking.on)];
+    wanted.into_iter().filter(|(_, is_wanted)| *is_wanted).map(|(path, _)| path).collect()
 }
 
 /// `metadata` as `requestMetadata`: the pairs that fit, and the client's own over them.
