@@ -19,7 +19,7 @@ use super::seal;
 /// Characters that make one token.
 const TOKEN: usize = 4;
 /// What an image counts, in characters.
-const IMAGE: usize = 400;
+pub(super) const IMAGE: usize = 400;
 /// A guardrail, if there is one, blocks requests with this word.
 pub const GUARDRAIL_WORD: &str = "sandbox-forbidden";
 /// What it answers then.

@@ -37,24 +37,28 @@ const REGIONS: [&str; 10] = ["us", "eu", "apac", "ap", "jp", "au", "ca", "sa", "
 const OTHERS: [&str; 13] =
     ["ai21", "google", "luma", "minimax", "moonshot", "moonshotai", "nvidia", "openai", "qwen", "stability", "twelvelabs", "writer", "zai"];
 
+/// The model of a model id, of the ARN of a model or of an inference profile, without its region: `anthropic.claude-3-haiku-20240307-v1:0`. `None` for
+/// ARNs that do not name their model.
+pub(super) fn model_name(id: &str) -> Option<&str> {
+    let name = match id.strip_prefix("arn:") {
+        Some(arn) => {
+            let (kind, name) = arn.splitn(5, ':').nth(4)?.split_once('/')?;
+            matches!(kind, "foundation-model" | "inference-profile").then_some(name)?
+        }
+        None => id,
+    };
+    match name.split_once('.') {
+        Some((region, rest)) if REGIONS.contains(&region) => Some(rest),
+        _ => Some(name),
+    }
+}
+
 impl Family {
     /// The family of a model id or ARN; `None` for an id that is no model of Bedrock's.
     pub(super) fn of(id: &str) -> Option<Self> {
-        if let Some(arn) = id.strip_prefix("arn:") {
-            let resource = arn.splitn(5, ':').nth(4)?;
-            let (kind, name) = resource.split_once('/')?;
-            return match kind {
-                "foundation-model" | "inference-profile" => Self::of_name(name),
-                _ => Some(Family::Unknown),
-            };
-        }
-        Self::of_name(id)
-    }
-
-    fn of_name(id: &str) -> Option<Self> {
-        let id = match id.split_once('.') {
-            Some((region, rest)) if REGIONS.contains(&region) => rest,
-            _ => id,
+        let Some(id) = model_name(id) else {
+            // Another ARN, if it is one: it names no model.
+            return id.splitn(6, ':').nth(5).is_some_and(|resource| resource.contains('/')).then_some(Family::Unknown);
         };
         let (vendor, name) = id.split_once('.').unwrap_or((id, ""));
         if vendor == "sandbox" {
@@ -156,6 +160,16 @@ impl Family {
     /// `outputConfig.textFormat`, and `strict` on tools.
     pub(super) fn takes_text_format(self) -> bool {
         !matches!(self, Family::Titan | Family::Nova | Family::Llama | Family::MistralInstruct | Family::Cohere) && !self.claude_before(4, 5)
+    }
+
+    /// Effort in a Messages body only with its beta.
+    pub(super) fn has_effort_as_beta(self) -> bool {
+        self.claude_before(4, 6)
+    }
+
+    /// The version of the Messages API that forgets sampling.
+    pub(super) fn takes_newest_version(self) -> bool {
+        !self.claude_before(4, 7)
     }
 
     /// `outputConfig.effort`.

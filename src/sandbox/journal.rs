@@ -1,20 +1,26 @@
 //! What arrived and what became of it, for tests to look at: the last requests, how far their answers got, and whether the peer left early.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::header::{AUTHORIZATION, HeaderName};
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 
 use crate::wire::json::{Array, Object, write_string};
 
 use super::failure::Failure;
+use super::verify::hex;
 
 /// Bodies beyond this are remembered by length and hash alone.
 const BODY_KEPT: usize = 64 * 1024;
+/// Headers beside `authorization` whose values are credentials.
+const SECRET: [&str; 2] = ["x-amz-security-token", "x-api-key"];
 
 /// The last requests.
 #[derive(Debug)]
@@ -57,6 +63,7 @@ struct Progress {
     error: Option<(&'static str, String)>,
     frames: usize,
     bytes: usize,
+    hasher: Sha256,
 }
 
 /// `Open` becomes one of the others.
@@ -248,6 +255,7 @@ impl Entry {
             o.number("frames", progress.frames as u64);
             o.number("bytes", progress.bytes as u64);
         });
+        o.string("answer_sha256", &hex(&progress.hasher.finalize()));
     }
 }
 
@@ -255,9 +263,18 @@ fn write_headers(list: &mut Array<'_>, headers: &HeaderMap) {
     for (name, value) in headers {
         Array::write(list.item(), |pair| {
             write_string(pair.item(), name.as_str());
-            write_string(pair.item(), &String::from_utf8_lossy(value.as_bytes()));
+            write_string(pair.item(), &written(name, value));
         });
     }
+}
+
+/// The value of a header; of a credential only what kind it is.
+fn written<'h>(name: &HeaderName, value: &'h HeaderValue) -> Cow<'h, str> {
+    let text = String::from_utf8_lossy(value.as_bytes());
+    if *name == AUTHORIZATION {
+        return Cow::Owned(format!("{} (not shown)", text.split(' ').next().unwrap_or_default()));
+    }
+    if SECRET.contains(&name.as_str()) { Cow::Borrowed("(not shown)") } else { text }
 }
 
 /// Follows one answer. Dropped before [`Delivery::complete`] or [`Delivery::broken`], it notes that the peer has left.
@@ -276,11 +293,15 @@ impl Delivery {
     }
 
     /// Bytes were handed to the connection, and with them so many whole frames.
-    pub(super) fn wrote(&self, bytes: usize, frames: usize) {
+    pub(super) fn wrote(&self, bytes: &[u8], frames: usize) {
         {
             let mut progress = self.entry.progress();
-            progress.bytes += bytes;
+            progress.bytes += bytes.len();
             progress.frames += frames;
+            // Where nothing is remembered nobody can ask for the hash.
+            if self.journal.limit > 0 {
+                progress.hasher.update(bytes);
+            }
         }
         self.journal.tell();
     }

@@ -103,7 +103,7 @@ pub(super) enum Kind {
     Empty,
 }
 
-const STOP_REASONS: [&str; 9] = [
+const STOP_REASONS: [&str; 11] = [
     "end_turn",
     "tool_use",
     "max_tokens",
@@ -113,11 +113,15 @@ const STOP_REASONS: [&str; 9] = [
     "malformed_model_output",
     "malformed_tool_use",
     "model_context_window_exceeded",
+    "pause_turn",
+    "refusal",
 ];
 
-/// Exceptions that a ConverseStream answer may end with, as `:exception-type` has them.
-const STREAM_EXCEPTIONS: [&str; 5] =
-    ["internalServerException", "modelStreamErrorException", "serviceUnavailableException", "throttlingException", "validationException"];
+/// Exceptions that a stream may end with, as `:exception-type` has them.
+const STREAM_EXCEPTIONS: [&str; 6] =
+    ["internalServerException", "modelStreamErrorException", "serviceUnavailableException", "throttlingException", "validationException", MODEL_TIMEOUT];
+/// The one that only InvokeModelWithResponseStream has.
+pub(super) const MODEL_TIMEOUT: &str = "modelTimeoutException";
 
 impl Knobs {
     /// The knobs of a request, and the model id without them.

@@ -67,11 +67,13 @@ pub use answer::GUARDRAIL_WORD;
 pub use verify::Credentials;
 
 mod answer;
+mod embeddings;
 mod failure;
 mod family;
-
+mod invoke;
 mod journal;
 mod knobs;
+mod messages;
 mod render;
 mod rules;
 mod sample;

@@ -4,6 +4,7 @@
 //! order event-type, content-type, message-type, and fill payloads up with a key `p` of varying length.
 
 use bytes::Bytes;
+use http::HeaderMap;
 
 use crate::wire::eventstream::{self, EVENT, EVENT_TYPE, EXCEPTION, EXCEPTION_TYPE, MESSAGE_TYPE};
 use crate::wire::json::{Array, Object};
@@ -15,20 +16,41 @@ use super::knobs::{Knobs, Omit};
 /// What `p` is cut from.
 const PADDING: &str = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
 /// Arguments of tool calls leave in fragments of so many bytes.
-const FRAGMENT: usize = 8;
+pub(super) const FRAGMENT: usize = 8;
 /// The model always takes as long: answers are the same each time.
-const LATENCY_MS: u64 = 42;
+pub(super) const LATENCY_MS: u64 = 42;
+/// What AWS answers, with status 200, where an operation is not there for a model.
+pub(super) const NO_OUTPUT: &[u8] = br#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#;
 const CONTENT_TYPE: &str = ":content-type";
 const JSON: &str = "application/json";
 
+/// A successful answer.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub body: Body,
+    /// Headers beside those of every answer.
+    pub headers: HeaderMap,
+}
+
+/// What an answer sends.
+#[derive(Debug)]
+pub(super) enum Body {
+    Json(Vec<u8>),
+    Stream(Frames),
+}
+
+impl From<Body> for Output {
+    fn from(body: Body) -> Self {
+        Output { body, headers: HeaderMap::new() }
+    }
+}
+
 /// The body of a Converse answer.
 pub(super) fn body(answer: &Answer, knobs: &Knobs) -> Vec<u8> {
-    let mut out = Vec::new();
     if knobs.omit == Some(Omit::Output) {
-        // What AWS answers, with status 200, where an operation is not there for a model.
-        out.extend_from_slice(br#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#);
-        return out;
+        return NO_OUTPUT.to_vec();
     }
+    let mut out = Vec::new();
     Object::write(&mut out, |o| {
         if let Some(fields) = &answer.fields {
             o.raw("additionalModelResponseFields", &fields.to_string());
@@ -128,7 +150,7 @@ pub(super) struct Frames {
     bytes: Vec<u8>,
     /// Where each frame ends.
     ends: Vec<usize>,
-    /// For each `contentBlockDelta`, how many frames there are up to and with it.
+    /// For each frame with content, how many frames there are up to and with it.
     deltas: Vec<usize>,
     payload: Vec<u8>,
 }
@@ -136,6 +158,11 @@ pub(super) struct Frames {
 impl Frames {
     /// The frames of a ConverseStream answer, with what the knobs break of it.
     pub(super) fn of(answer: &Answer, knobs: &Knobs) -> Self {
+        Frames::broken(knobs, |frames| frames.conversation(answer, knobs))
+    }
+
+    /// The frames that `write` makes, and what the knobs break of them.
+    pub(super) fn broken(knobs: &Knobs, write: impl FnOnce(&mut Frames)) -> Self {
         let mut frames = Frames::default();
         if knobs.omit == Some(Omit::Output) {
             return frames;
@@ -144,26 +171,7 @@ impl Frames {
             frames.exception(name);
             return frames;
         }
-        frames.event("messageStart", |o| o.string("role", "assistant"));
-        for (index, block) in answer.blocks.iter().enumerate() {
-            frames.block(index as u64, block, answer.piece);
-        }
-        frames.event("messageStop", |o| {
-            if let Some(fields) = &answer.fields {
-                o.raw("additionalModelResponseFields", &fields.to_string());
-            }
-            o.string("stopReason", answer.stop_reason);
-        });
-        frames.event("metadata", |o| {
-            write_metrics(o);
-            write_echoes(o, answer);
-            write_usage(o, &answer.usage);
-        });
-        match knobs.omit {
-            Some(Omit::Stop) => frames.truncate(frames.ends.len() - 2),
-            Some(Omit::Metadata) => frames.truncate(frames.ends.len() - 1),
-            Some(Omit::Output) | None => {}
-        }
+        write(&mut frames);
         frames.apply_exception(knobs);
         if let Some(corrupt) = knobs.corrupt
             && let Some(last) = frames.ends.get(corrupt).and_then(|end| frames.bytes.get_mut(end - 1))
@@ -173,6 +181,29 @@ impl Frames {
         frames
     }
 
+    fn conversation(&mut self, answer: &Answer, knobs: &Knobs) {
+        self.event("messageStart", |o| o.string("role", "assistant"));
+        for (index, block) in answer.blocks.iter().enumerate() {
+            self.block(index as u64, block, answer.piece);
+        }
+        self.event("messageStop", |o| {
+            if let Some(fields) = &answer.fields {
+                o.raw("additionalModelResponseFields", &fields.to_string());
+            }
+            o.string("stopReason", answer.stop_reason);
+        });
+        self.event("metadata", |o| {
+            write_metrics(o);
+            write_echoes(o, answer);
+            write_usage(o, &answer.usage);
+        });
+        match knobs.omit {
+            Some(Omit::Stop) => self.drop_last(2),
+            Some(Omit::Metadata) => self.drop_last(1),
+            Some(Omit::Output) | None => {}
+        }
+    }
+
     /// Cuts the answer behind so many content frames and ends it with an exception.
     fn apply_exception(&mut self, knobs: &Knobs) {
         let (Some(name), Some(after)) = (knobs.exception, knobs.after) else { return };
@@ -180,6 +211,11 @@ impl Frames {
         let keep = after.checked_sub(1).and_then(|last| self.deltas.get(last).or_else(|| self.deltas.last())).copied().unwrap_or(1);
         self.truncate(keep);
         self.exception(name);
+    }
+
+    /// Takes so many frames off the end.
+    pub(super) fn drop_last(&mut self, count: usize) {
+        self.truncate(self.ends.len().saturating_sub(count));
     }
 
     fn truncate(&mut self, count: usize) {
@@ -193,7 +229,8 @@ impl Frames {
         self.ends.push(self.bytes.len());
     }
 
-    fn event(&mut self, name: &str, members: impl FnOnce(&mut Object<'_>)) {
+    /// A frame with a JSON object, which is filled up as the recorded ones are.
+    pub(super) fn event(&mut self, name: &str, members: impl FnOnce(&mut Object<'_>)) {
         self.payload.clear();
         // The lengths jump, so that equal texts do not make equal frames.
         let padding = &PADDING[..4 + (self.ends.len() * 13) % (PADDING.len() - 4)];
@@ -217,6 +254,11 @@ impl Frames {
             o.number("contentBlockIndex", index);
             o.object("delta", members);
         });
+        self.mark_content();
+    }
+
+    /// The last frame has content.
+    pub(super) fn mark_content(&mut self) {
         self.deltas.push(self.ends.len());
     }
 
@@ -277,7 +319,7 @@ impl Frames {
 }
 
 /// Each word with the white space before it; white space at the end stands alone.
-fn words(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let word = rest.find(|c: char| !c.is_whitespace()).unwrap_or(rest.len());
@@ -289,7 +331,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// Pieces of about `length` bytes, cut between characters.
-fn pieces(text: &str, length: usize) -> impl Iterator<Item = &str> {
+pub(super) fn pieces(text: &str, length: usize) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let (piece, tail) = rest.split_at(rest.ceil_char_boundary(length));

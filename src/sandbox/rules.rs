@@ -18,12 +18,12 @@ use super::seal;
 
 const MOST_IMAGES: usize = 20;
 const MOST_DOCUMENTS: usize = 5;
-const MOST_CACHE_POINTS: usize = 4;
+pub(super) const MOST_CACHE_POINTS: usize = 4;
 /// 3.75 MB.
 const MOST_IMAGE_BYTES: usize = 3_932_160;
 /// 4.5 MB.
 const MOST_DOCUMENT_BYTES: usize = 4_718_592;
-const LEAST_THINKING_BUDGET: u64 = 1024;
+pub(super) const LEAST_THINKING_BUDGET: u64 = 1024;
 
 /// What `additionalModelRequestFields` may hold for Claude: the members of the Messages API that Converse has no place for.
 const CLAUDE_FIELDS: [&str; 11] = [
@@ -40,9 +40,9 @@ const CLAUDE_FIELDS: [&str; 11] = [
     "top_k",
 ];
 
-type Checked = Result<(), Failure>;
+pub(super) type Checked = Result<(), Failure>;
 
-fn refuse(text: impl Into<String>) -> Checked {
+pub(super) fn refuse(text: impl Into<String>) -> Checked {
     Err(Failure::validation(text.into()))
 }
 
@@ -388,7 +388,10 @@ impl<'r> Request<'r> {
         }
         let place = "outputConfig.textFormat.structure.jsonSchema.schema";
         match serde_json::from_str::<Value>(schema) {
-            Ok(schema) if schema.is_object() => check_closed(&schema, place),
+            Ok(schema) if is_open(&schema) => {
+                refuse(format!("The model returned the following errors: {place}: For 'object' type, 'additionalProperties' must be explicitly set to false"))
+            }
+            Ok(schema) if schema.is_object() => Ok(()),
             Ok(_) => refuse(format!("The value at {place} must be the text of a json object.")),
             Err(error) => refuse(format!("The value at {place} is not json: {error}.")),
         }
@@ -544,13 +547,8 @@ fn check_image(image: &Value, place: &str) -> Checked {
     if length > MOST_IMAGE_BYTES {
         return refuse(format!("The image at {place} has {length} bytes. The limit is {MOST_IMAGE_BYTES}."));
     }
-    let head = head(encoded);
-    let found = match head.as_slice() {
-        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => "png",
-        [0xff, 0xd8, 0xff, ..] => "jpeg",
-        [b'G', b'I', b'F', b'8', ..] => "gif",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "webp",
-        _ => return refuse(format!("The model returned the following errors: Could not process image: the bytes at {place} are no image.")),
+    let Some(found) = image_format(encoded) else {
+        return refuse(format!("The model returned the following errors: Could not process image: the bytes at {place} are no image."));
     };
     if found != declared {
         return refuse(format!(
@@ -558,6 +556,17 @@ fn check_image(image: &Value, place: &str) -> Checked {
         ));
     }
     Ok(())
+}
+
+/// What the first bytes of an image say that it is.
+pub(super) fn image_format(encoded: &str) -> Option<&'static str> {
+    match head(encoded).as_slice() {
+        [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1a, b'\n', ..] => Some("png"),
+        [0xff, 0xd8, 0xff, ..] => Some("jpeg"),
+        [b'G', b'I', b'F', b'8', ..] => Some("gif"),
+        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => Some("webp"),
+        _ => None,
+    }
 }
 
 fn check_document(document: &Value, place: &str) -> Checked {
@@ -584,27 +593,24 @@ fn check_document(document: &Value, place: &str) -> Checked {
     if fits { Ok(()) } else { refuse(format!("The document at {place} is not of its declared format.")) }
 }
 
-/// Objects with properties must refuse others, or the model cannot be held to the schema. Goes through all nested values without recursion.
-fn check_closed(schema: &Value, place: &str) -> Checked {
-    let mut open = vec![schema];
-    while let Some(value) = open.pop() {
+/// Whether the schema has an object with properties that does not refuse others: the model cannot be held to such a schema. Goes through all nested values
+/// without recursion.
+pub(super) fn is_open(schema: &Value) -> bool {
+    let mut rest = vec![schema];
+    while let Some(value) = rest.pop() {
         match value {
             Value::Object(object) => {
-                if object.get("type").is_some_and(|kind| kind == "object")
-                    && object.contains_key("properties")
-                    && object.get("additionalProperties") != Some(&Value::Bool(false))
-                {
-                    return refuse(format!(
-                        "The model returned the following errors: {place}: For 'object' type, 'additionalProperties' must be explicitly set to false"
-                    ));
+                let has_properties = object.get("type").is_some_and(|kind| kind == "object") && object.contains_key("properties");
+                if has_properties && object.get("additionalProperties") != Some(&Value::Bool(false)) {
+                    return true;
                 }
-                open.extend(object.values());
+                rest.extend(object.values());
             }
-            Value::Array(items) => open.extend(items),
+            Value::Array(items) => rest.extend(items),
             _ => {}
         }
     }
-    Ok(())
+    false
 }
 
 /// The only member of a union: its name and value.
@@ -622,7 +628,7 @@ pub(super) fn items<'v>(value: &'v Value, name: &str) -> &'v [Value] {
     value.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn is_blank(text: &str) -> bool {
+pub(super) fn is_blank(text: &str) -> bool {
     text.trim().is_empty()
 }
 
@@ -633,7 +639,7 @@ pub(super) fn decoded_length(encoded: &str) -> usize {
 }
 
 /// The first bytes of a file, to see what it is.
-fn head(encoded: &str) -> Vec<u8> {
+pub(super) fn head(encoded: &str) -> Vec<u8> {
     let length = encoded.len().min(24) / 4 * 4;
     encoded.get(..length).and_then(|start| STANDARD.decode(start).ok()).unwrap_or_default()
 }

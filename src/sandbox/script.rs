@@ -184,7 +184,7 @@ impl Body for Script {
             match self.steps.pop_front() {
                 Some(Step::Write(bytes, frames)) => {
                     if let Some(delivery) = &self.delivery {
-                        delivery.wrote(bytes.len(), frames);
+                        delivery.wrote(&bytes, frames);
                     }
                     if self.steps.is_empty() {
                         // The connection may not ask again.

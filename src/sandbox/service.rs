@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderValue, Method, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
@@ -19,13 +21,15 @@ use crate::wire::eventstream;
 use crate::wire::json::Object;
 
 use super::Options;
-use super::answer::{PromptCache, Question, count_tokens, tokens};
+use super::answer::{PromptCache, Question, count_tokens};
+use super::embeddings;
 use super::failure::Failure;
 use super::family::Family;
+use super::invoke::{self, Invocation};
 use super::journal::{Awaited, Delivery, Facts, Journal};
-use super::knobs::{Hold, Knobs};
-use super::render::{self, Frames};
-use super::rules::{self, decoded_length, member, text};
+use super::knobs::{Hold, Knobs, MODEL_TIMEOUT};
+use super::render::{self, Body, Frames, Output};
+use super::rules::{self, member, text};
 use super::script::Script;
 use super::shapes;
 use super::verify::{Keyring, Received, hex};
@@ -51,31 +55,48 @@ enum Operation {
     Converse,
     ConverseStream,
     CountTokens,
+    Invoke,
+    InvokeStream,
 }
 
 impl Operation {
-    fn name(self) -> &'static str {
-        match self {
-            Operation::Converse => "Converse",
-            Operation::ConverseStream => "ConverseStream",
-            Operation::CountTokens => "CountTokens",
-        }
+    /// Each operation with the last segment of its path, its name, the shape of the model id, and that of the body.
+    const ALL: [(&str, Operation, &str, &str, &str); 5] = [
+        ("converse", Operation::Converse, "Converse", "ConversationalModelId", "ConverseRequest"),
+        ("converse-stream", Operation::ConverseStream, "ConverseStream", "ConversationalModelId", "ConverseStreamRequest"),
+        ("count-tokens", Operation::CountTokens, "CountTokens", "FoundationModelVersionIdentifier", "CountTokensRequest"),
+        ("invoke", Operation::Invoke, "InvokeModel", "InvokeModelIdentifier", "InvokeModelRequest"),
+        (
+            "invoke-with-response-stream",
+            Operation::InvokeStream,
+            "InvokeModelWithResponseStream",
+            "InvokeModelIdentifier",
+            "InvokeModelWithResponseStreamRequest",
+        ),
+    ];
+
+    /// The operation that a last segment of a path stands for.
+    fn of(segment: &str) -> Option<Self> {
+        Self::ALL.into_iter().find_map(|(name, operation, ..)| (name == segment).then_some(operation))
     }
 
-    /// The last segment of the path.
-    fn of(segment: &str) -> Option<Self> {
-        [("converse", Operation::Converse), ("converse-stream", Operation::ConverseStream), ("count-tokens", Operation::CountTokens)]
-            .into_iter()
-            .find_map(|(name, operation)| (name == segment).then_some(operation))
+    fn name(self) -> &'static str {
+        self.row().2
     }
 
     /// The shape of the model id, and of the body.
     fn shapes(self) -> (&'static str, &'static str) {
-        match self {
-            Operation::Converse => ("ConversationalModelId", "ConverseRequest"),
-            Operation::ConverseStream => ("ConversationalModelId", "ConverseStreamRequest"),
-            Operation::CountTokens => ("FoundationModelVersionIdentifier", "CountTokensRequest"),
-        }
+        let (.., id, body) = self.row();
+        (id, body)
+    }
+
+    fn row(self) -> (&'static str, Operation, &'static str, &'static str, &'static str) {
+        let [first, rest @ ..] = Self::ALL;
+        rest.into_iter().find(|(_, operation, ..)| *operation == self).unwrap_or(first)
+    }
+
+    fn is_stream(self) -> bool {
+        matches!(self, Operation::ConverseStream | Operation::InvokeStream)
     }
 }
 
@@ -127,6 +148,7 @@ impl Service {
             Ok((model, knobs)) => (model.to_owned(), knobs, None),
             Err(failure) => (String::new(), Knobs::default(), Some(failure)),
         };
+        let headers = parts.headers.clone();
         let delivery = self.journal.note(Facts {
             tag: knobs.tag.clone(),
             parts,
@@ -148,14 +170,15 @@ impl Service {
         if knobs.hold == Some(Hold::Head) {
             delivery.hold().await;
         }
-        match self.call(call.operation, &model, &knobs, &body, &body_sha256) {
-            Ok(Output::Json(bytes)) => {
+        match self.call(Asked { operation: call.operation, model: &model, knobs: &knobs, headers: &headers, body: &body, body_sha256: &body_sha256 }) {
+            Ok(Output { body, headers }) => {
                 delivery.answered(200, None);
-                respond(200, "application/json", Script::json(bytes, &knobs, delivery))
-            }
-            Ok(Output::Stream(frames)) => {
-                delivery.answered(200, None);
-                respond(200, eventstream::CONTENT_TYPE, Script::stream(frames, &knobs, delivery))
+                let mut response = match body {
+                    Body::Json(bytes) => respond(200, "application/json", Script::json(bytes, &knobs, delivery)),
+                    Body::Stream(frames) => respond(200, eventstream::CONTENT_TYPE, Script::stream(frames, &knobs, delivery)),
+                };
+                response.headers_mut().extend(headers);
+                response
             }
             Err(failure) => refusal(&failure, Some(delivery)),
         }
@@ -175,25 +198,34 @@ impl Service {
     }
 
     /// One call, from the checks to the answer.
-    fn call(&self, operation: Operation, model: &str, knobs: &Knobs, body: &[u8], body_sha256: &str) -> Result<Output, Failure> {
+    fn call(&self, asked: Asked<'_>) -> Result<Output, Failure> {
+        let Asked { operation, model, knobs, headers, body, body_sha256 } = asked;
         if let Some(failure) = &knobs.error {
             return Err(failure.clone());
         }
         let family = knobs.family.or_else(|| Family::of(model)).ok_or_else(invalid_model)?;
+        if matches!(operation, Operation::Invoke | Operation::InvokeStream) {
+            return Invocation { model, family, knobs, headers, body, body_sha256, stream: operation.is_stream() }.answer(&self.cache);
+        }
         let body: Value = serde_json::from_slice(body).map_err(|error| Failure::new("Serialization", format!("The body is not JSON: {error}")))?;
         shapes::check_body(operation.shapes().1, &body)?;
         if operation == Operation::CountTokens {
-            return count(model, &body, family).map(Output::Json);
+            return count(model, &body, family).map(|body| Body::Json(body).into());
+        }
+        if embeddings::Model::of(model).is_some() {
+            let text = "This action doesn't support the model that you provided. Try again with a supported text or chat model.";
+            return Err(Failure::validation(text));
         }
         rules::check(&body, family)?;
         let answer = Question { model, family, knobs, body: &body, body_sha256 }.answer(&self.cache);
-        if operation == Operation::ConverseStream {
-            return Ok(Output::Stream(Frames::of(&answer, knobs)));
-        }
         match knobs.exception {
+            Some(MODEL_TIMEOUT) if operation.is_stream() => {
+                Err(Failure::validation("The sandbox knob 'exception': ConverseStream has no modelTimeoutException."))
+            }
+            _ if operation.is_stream() => Ok(Body::Stream(Frames::of(&answer, knobs)).into()),
             // Without a stream there is no place for an exception but the whole answer.
             Some(name) => Err(Failure::new(name, "The sandbox was asked for this exception.")),
-            None => Ok(Output::Json(render::body(&answer, knobs))),
+            None => Ok(Body::Json(render::body(&answer, knobs)).into()),
         }
     }
 
@@ -243,10 +275,15 @@ impl Service {
     }
 }
 
-/// A successful answer before its knobs.
-enum Output {
-    Json(Vec<u8>),
-    Stream(Frames),
+/// A request that has passed the signature check.
+struct Asked<'a> {
+    operation: Operation,
+    /// Model id without knobs.
+    model: &'a str,
+    knobs: &'a Knobs,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+    body_sha256: &'a str,
 }
 
 /// The answer of CountTokens. It takes foundation models only, not inference profiles.
@@ -257,7 +294,11 @@ fn count(model: &str, body: &Value, family: Family) -> Result<Vec<u8>, Failure> 
         return Err(Failure::validation("The provided model doesn't support counting tokens."));
     }
     let counted = match member(&body["input"]) {
-        Some(("invokeModel", input)) => tokens(text(input, "body").map_or(0, decoded_length)).max(1),
+        Some(("invokeModel", input)) => {
+            // The service model has found base64.
+            let body = text(input, "body").and_then(|body| STANDARD.decode(body).ok()).unwrap_or_default();
+            invoke::count(model, family, &body)?
+        }
         Some((_, input)) => {
             rules::check(input, family)?;
             count_tokens(input)

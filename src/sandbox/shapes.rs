@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::HeaderMap;
 use regex::Regex;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -42,6 +43,37 @@ pub(super) fn check_text(shape: &str, member: &str, text: &str) -> Result<(), Fa
     match MODEL.shapes.get(shape) {
         Some(Shape::Text(rule)) => rule.check(&mut faults, text),
         _ => faults.add("has no shape in the service model"),
+    }
+    faults.finish()
+}
+
+/// Checks the members that an operation takes from headers, for example those of `InvokeModelRequest`.
+///
+/// # Errors
+/// As [`check_body`].
+pub(super) fn check_headers(shape: &str, headers: &HeaderMap) -> Result<(), Failure> {
+    let mut faults = Faults::default();
+    let Some(Shape::Structure { headers: members, .. }) = MODEL.shapes.get(shape) else { return Ok(()) };
+    for Header { member, name, shape } in members {
+        let Some(value) = headers.get(name) else { continue };
+        faults.at(member, |faults| match (MODEL.shapes.get(shape), value.to_str()) {
+            (Some(Shape::Text(rule)), Ok(text)) => rule.check(faults, text),
+            (Some(_), Ok(_)) => faults.add("has no shape for a header in the service model"),
+            _ => faults.add("must be ASCII"),
+        });
+    }
+    faults.finish()
+}
+
+/// Checks the length of a body that the service does not look into.
+///
+/// # Errors
+/// As [`check_body`].
+pub(super) fn check_blob(shape: &str, member: &str, bytes: usize) -> Result<(), Failure> {
+    let mut faults = Faults::default();
+    faults.path.push_str(member);
+    if let Some(Shape::Blob { length }) = MODEL.shapes.get(shape) {
+        length.check_length(&mut faults, bytes);
     }
     faults.finish()
 }
@@ -85,7 +117,7 @@ struct Model {
 }
 
 enum Shape {
-    Structure { required: Vec<String>, members: BTreeMap<String, String>, union: bool },
+    Structure { required: Vec<String>, members: BTreeMap<String, String>, headers: Vec<Header>, union: bool },
     List { member: String, length: Range },
     Map { key: String, value: String, length: Range },
     Text(TextRule),
@@ -94,6 +126,14 @@ enum Shape {
     Float { range: Range },
     Boolean,
     Document,
+}
+
+/// A member that travels as a header.
+struct Header {
+    member: String,
+    /// As on the wire.
+    name: String,
+    shape: String,
 }
 
 /// Inclusive limits on a value or a length.
@@ -136,6 +176,8 @@ struct Raw {
 struct RawMember {
     shape: String,
     location: Option<String>,
+    #[serde(rename = "locationName")]
+    location_name: Option<String>,
 }
 
 impl Model {
@@ -155,7 +197,7 @@ impl Model {
         };
         match (shape, value) {
             (Shape::Document, _) | (Shape::Boolean, Value::Bool(_)) => {}
-            (Shape::Structure { required, members, union }, Value::Object(object)) => {
+            (Shape::Structure { required, members, union, .. }, Value::Object(object)) => {
                 self.check_structure(faults, (required, members, *union), object);
             }
             (Shape::List { member, length }, Value::Array(items)) => {
@@ -217,8 +259,14 @@ impl Shape {
                 // What has a location is in the path or a header. A payload member is the body itself, which the operation checks.
                 let in_body = |name: &str, member: &RawMember| member.location.is_none() && raw.payload.as_deref() != Some(name);
                 let required = raw.required.into_iter().filter(|name| raw.members.get(name).is_none_or(|member| in_body(name, member))).collect();
+                let header = |(name, member): (&String, &RawMember)| {
+                    let on_the_wire = member.location_name.clone().filter(|_| member.location.as_deref() == Some("header"))?;
+                    Some(Header { member: name.clone(), name: on_the_wire, shape: member.shape.clone() })
+                };
+                let headers = raw.members.iter().filter_map(header).collect();
                 let members = raw.members.iter().filter(|(name, member)| in_body(name, member));
-                Shape::Structure { required, members: members.map(|(name, member)| (name.clone(), member.shape.clone())).collect(), union: raw.union }
+                let members = members.map(|(name, member)| (name.clone(), member.shape.clone())).collect();
+                Shape::Structure { required, members, headers, union: raw.union }
             }
             "list" => Shape::List { member: inner(raw.member), length: range },
             "map" => Shape::Map { key: inner(raw.key), value: inner(raw.value), length: range },
@@ -372,6 +420,21 @@ mod tests {
         }
         let two = fault(serde_json::json!({"inferenceConfig": {"maxTokens": 0, "topP": 2}}));
         assert!(two.starts_with("2 validation errors detected: "), "{two}");
+    }
+
+    #[test]
+    fn headers_are_checked_by_their_shapes() {
+        let check = |name: &'static str, value: &'static str| {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), http::HeaderValue::from_static(value))]);
+            check_headers("InvokeModelRequest", &headers).map_err(|failure| failure.message.into_owned())
+        };
+        check("x-amzn-bedrock-service-tier", "flex").unwrap();
+        check("x-unknown", "flex").unwrap();
+        assert!(check("x-amzn-bedrock-service-tier", "fast").unwrap_err().contains("'serviceTier'"));
+        assert!(check("x-amzn-bedrock-guardrailversion", "x").unwrap_err().contains("'guardrailVersion'"));
+        assert!(check("x-amzn-bedrock-trace", "on").unwrap_err().contains("[ENABLED, DISABLED, ENABLED_FULL]"));
+        check_blob("Body", "body", 25_000_000).unwrap();
+        check_blob("Body", "body", 25_000_001).unwrap_err();
     }
 
     #[test]
