@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use ::http::{HeaderMap, Request};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -13,6 +15,8 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::wire::eventstream::{Frame, Parser};
+
+mod invoke;
 
 const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1%3A0";
 
@@ -62,29 +66,33 @@ impl Sandbox {
 
     /// The events of a stream and the error at its end, if there is one.
     async fn stream(&self, model: &str, body: &Value) -> (Vec<(String, Value)>, Option<String>) {
-        let mut body = self.post(model, "converse-stream", body).await.into_body();
-        let (mut parser, mut events) = (Parser::new(), Vec::new());
-        while let Some(chunk) = body.frame().await {
-            let chunk = match chunk {
-                Ok(chunk) => chunk.into_data().unwrap(),
-                Err(error) => return (events, Some(format!("connection: {error}"))),
-            };
-            let mut frames = parser.push(&chunk);
-            loop {
-                match frames.next_frame() {
-                    Ok(Some(frame)) => events.push(event(&frame)),
-                    Ok(None) => break,
-                    Err(error) => return (events, Some(error.to_string())),
-                }
-            }
-        }
-        (events, parser.finish().err().map(|error| error.to_string()))
+        read(self.post(model, "converse-stream", body).await.into_body()).await
     }
 
     async fn side_door(&self, method: &str, path: &str) -> (u16, Value) {
         let (parts, body) = self.send(self.request(method, path, "")).await.into_parts();
         (parts.status.as_u16(), serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap())
     }
+}
+
+/// The events of a stream and the error at its end, if there is one.
+async fn read(mut body: Incoming) -> (Vec<(String, Value)>, Option<String>) {
+    let (mut parser, mut events) = (Parser::new(), Vec::new());
+    while let Some(chunk) = body.frame().await {
+        let chunk = match chunk {
+            Ok(chunk) => chunk.into_data().unwrap(),
+            Err(error) => return (events, Some(format!("connection: {error}"))),
+        };
+        let mut frames = parser.push(&chunk);
+        loop {
+            match frames.next_frame() {
+                Ok(Some(frame)) => events.push(event(&frame)),
+                Ok(None) => break,
+                Err(error) => return (events, Some(error.to_string())),
+            }
+        }
+    }
+    (events, parser.finish().err().map(|error| error.to_string()))
 }
 
 fn event(frame: &Frame<'_>) -> (String, Value) {
@@ -245,7 +253,7 @@ async fn refusals_have_a_name_a_status_and_a_message() {
         ("POST", "/model/no.such-model-v1:0/converse", &valid, 400, "ValidationException", "The provided model identifier is invalid."),
         ("POST", "/model/a%2Fb/converse", &valid, 400, "ValidationException", "regular expression"),
         ("GET", "/model/sandbox/converse", "", 404, "UnknownOperationException", "GET"),
-        ("POST", "/model/sandbox/invoke", "{}", 404, "UnknownOperationException", "/invoke"),
+        ("POST", "/model/sandbox/invoke-async", "{}", 404, "UnknownOperationException", "/invoke-async"),
         ("POST", "/model/arn:aws:bedrock:us-east-1::foundation-model/a.b/converse", &valid, 404, "UnknownOperationException", ""),
         ("POST", "/v1/chat/completions", "{}", 404, "UnknownOperationException", ""),
         ("POST", "/model/sandbox/converse", "{", 400, "SerializationException", "not JSON"),
@@ -400,7 +408,9 @@ async fn the_journal_tells_what_arrived() {
     assert_eq!((&entry["operation"], &entry["verification"], &entry["version"]), (&json!("Converse"), &json!("ok"), &json!("HTTP/1.1")));
     assert_eq!(serde_json::from_str::<Value>(entry["body"].as_str().unwrap()).unwrap(), hi());
     assert_eq!((&entry["answer"]["state"], &entry["answer"]["status"]), (&json!("complete"), &json!(200)));
-    assert!(entry["headers"].as_array().unwrap().contains(&json!(["host", sandbox.address.to_string()])));
+    let headers = entry["headers"].as_array().unwrap();
+    assert!(headers.contains(&json!(["host", sandbox.address.to_string()])));
+    assert!(headers.contains(&json!(["authorization", "Bearer (not shown)"])));
 
     let large = json!({"messages": [{"role": "user", "content": [{"text": "x".repeat(1 << 20)}]}]});
     let length = large.to_string().len();
@@ -423,7 +433,14 @@ async fn tokens_are_counted_without_an_answer() {
         (parts.status.as_u16(), serde_json::from_slice::<Value>(&body.collect().await.unwrap().to_bytes()).unwrap())
     };
     assert_eq!(count(HAIKU, json!({"input": {"converse": hi()}})).await, (200, json!({"inputTokens": 2})));
-    assert_eq!(count(HAIKU, json!({"input": {"invokeModel": {"body": "eyJhIjoxMn0="}}})).await, (200, json!({"inputTokens": 2})));
+    let invoke = |body: Value| json!({"input": {"invokeModel": {"body": STANDARD.encode(body.to_string())}}});
+    let body = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 1, "messages": [{"role": "user", "content": "hi there"}]});
+    assert_eq!(count(HAIKU, invoke(body.clone())).await, (200, json!({"inputTokens": 2})));
+    assert_eq!(count(HAIKU, json!({"input": {"invokeModel": {"body": "eyJhIjoxMn0="}}})).await, (400, json!({"message": "anthropic_version: Field required"})));
+    assert_eq!(count(HAIKU, json!({"input": {"invokeModel": {"body": "e30"}}})).await.0, 400);
+    for id in [format!("us.{HAIKU}"), "amazon.nova-lite-v1:0".to_owned(), "cohere.embed-v4:0".to_owned()] {
+        assert_eq!(count(&id, invoke(body.clone())).await.0, 400, "{id}");
+    }
     assert_eq!(count(&format!("us.{HAIKU}"), json!({"input": {"converse": hi()}})).await.0, 400);
     assert_eq!(count(HAIKU, json!({"input": {}})).await.0, 400);
     sandbox.stop().await;
