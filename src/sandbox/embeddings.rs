@@ -1,11 +1,13 @@
 //! Models for embeddings: bodies and answers of InvokeModel for Titan, Cohere and Nova. Only text and small images; nothing is fetched.
 //!
-//! Vectors say nothing about meaning, but equal texts have equal ones and a test can work them out: with `d` the SHA-256 of the text (UTF-8; of an image its
-//! data URI or base64), component `i` is the big-endian `i16` of the bytes `2·(i mod 16)` and `2·(i mod 16)+1` of `d`, divided by 32768 and rounded to six digits. They are not
-//! normalized, whatever `normalize` says. `int8` and `uint8` are the first of the two bytes, and a bit is 1 where the component is greater than 0.
+//! Vectors say nothing about meaning, but equal texts have equal ones and a test can work them out: with `d` the SHA-256 of the text in UTF-8 (of an image:
+//! of its data URI or base64 as sent), component `i` is the big-endian `i16` of the bytes `2·(i mod 16)` and `2·(i mod 16)+1` of `d`, divided by 32768 and
+//! rounded to six digits. `normalize` changes nothing. `int8` and `uint8` are the first of the two bytes. A bit is 1 where the component is greater than 0:
+//! Titan's `binary` is one number for each, Cohere's `ubinary` has eight in a byte, the first at the top, and its `binary` is that less 128.
 //!
-//! Strict as the JSON schemas that Bedrock puts in front of these models, in their words. <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html>,
-//! `…/model-parameters-embed-v3.html`, `…/model-parameters-embed-v4.html`, <https://docs.aws.amazon.com/nova/latest/userguide/embeddings-schema.html>.
+//! Strict as the JSON schemas that Bedrock puts in front of these models, in their words.
+//! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-titan-embed-text.html>, `…/model-parameters-embed-v3.html`,
+//! `…/model-parameters-embed-v4.html`, <https://docs.aws.amazon.com/nova/latest/userguide/embeddings-schema.html>.
 
 use http::header::HeaderName;
 use http::{HeaderMap, HeaderValue};

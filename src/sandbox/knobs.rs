@@ -74,9 +74,9 @@ pub(super) enum Hold {
 /// What an answer lacks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Omit {
-    /// `messageStop` and everything behind it.
+    /// `messageStop` and everything behind it; of a Message `message_delta` too.
     Stop,
-    /// `metadata`; in a JSON answer `usage` and `metrics`.
+    /// `metadata`; in a JSON answer `usage` and `metrics`; of a Message and of embeddings all token counts.
     Metadata,
     /// Everything: 200 and no output.
     Output,

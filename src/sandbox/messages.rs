@@ -1,8 +1,8 @@
 //! Claude's own format on Bedrock: bodies and answers of InvokeModel for ids of Anthropic's, and for ids that hide their model.
 //!
 //! A body is a request of the Messages API without `model` and `stream` and with `anthropic_version`. It is checked against the published types (`schema`)
-//! and against what Anthropic asks for beyond them (`rules`, `order`). The answer is worked out as for Converse (`conversation`) and written as a Message or as the
-//! events of one (`render`).
+//! and against what Anthropic asks for beyond them (`rules`, `order`). The answer is worked out as for Converse (`conversation`) and written as a Message or
+//! as the events of one (`render`).
 //!
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>, <https://platform.claude.com/docs/en/api/messages>.
 

@@ -1,23 +1,32 @@
 //! A stand-in for the Bedrock runtime: what the demo runs against, and every test.
 //!
-//! It is strict where Bedrock is. Signatures are verified, bodies are checked against AWS's own service model (`shapes`) and against the rules that are
-//! not in it (`rules`), by code that shares nothing with the gateway but the formats in [`crate::wire`]. It is not a model: answers are deterministic and
-//! made from the request (`answer`). HTTP/1.1 and HTTP/2 without TLS, `POST /model/{id}/converse`, `/converse-stream` and `/count-tokens`; what else Bedrock
-//! has is answered with `UnknownOperationException`.
+//! It is strict where Bedrock is. Signatures are verified, bodies are checked against AWS's own service model (`shapes`), for Claude's own format against
+//! Anthropic's published types (`messages`), and against the rules that are in neither (`rules`), by code that shares nothing with the gateway but the
+//! formats in [`crate::wire`]. It is not a model: answers are deterministic and made from the request (`answer`). HTTP/1.1 and HTTP/2 without TLS,
+//! `POST /model/{id}/…`:
+//!
+//! | operation | takes |
+//! | --- | --- |
+//! | `converse`, `converse-stream` | conversations, for every model that is not for embeddings |
+//! | `invoke`, `invoke-with-response-stream` | Messages bodies for Claude, and for ids that hide their model |
+//! | `invoke` | bodies of Titan Text Embeddings, Cohere Embed and Nova Multimodal Embeddings (`embeddings`, with the formula of its vectors) |
+//! | `count-tokens` | either kind of conversation, for ids without a region |
+//!
+//! What else Bedrock has is answered with `UnknownOperationException`, and what else models take with `ValidationException`.
 //!
 //! # What it says
 //! | request | answer |
 //! | --- | --- |
 //! | text | `Echo: <text of the last user turn>`, then ` [image png, 68 bytes]` for each file, ` (system: <system prompt>)`, and ` (turns: 3)` if the text has `#turns` |
 //! | tools, and the text names one, has a word of a tool's name, or says "use the tool" | `I'll call get_weather.` and the call; with "both" or "all" several calls |
-//! | `toolChoice` any or tool | the call alone; arguments are made from the schema and the words of the text |
+//! | tool choice any or tool | the call alone; arguments are made from the schema and the words of the text |
 //! | tool results | `The tool says: <result>`, `The tool failed: <result>` |
-//! | `outputConfig.textFormat` | JSON for the schema; for a schema that allows everything `{"echo":"<text>"}` |
-//! | thinking or effort | reasoning first, signed for Claude; a signature that comes back must be the one that was issued |
-//! | a guardrail, and [`GUARDRAIL_WORD`] in the text | `guardrail_intervened` |
+//! | a schema for the answer | JSON for the schema; for a schema that allows everything `{"echo":"<text>"}` |
+//! | thinking, and for Converse effort | reasoning first, signed for Claude; a signature that comes back must be the one that was issued |
+//! | a guardrail, and [`GUARDRAIL_WORD`] in the text | `guardrail_intervened`; of Claude's own format `"amazon-bedrock-guardrailAction":"INTERVENED"` |
 //!
-//! One token is four characters. `maxTokens` and `stopSequences` are obeyed, `/stop_sequence` and `/usage/output_tokens_details` are answered, cache points are
-//! written by the first request with a prefix and read by the next.
+//! One token is four characters. Limits of tokens and stop sequences are obeyed, `/stop_sequence` and `/usage/output_tokens_details` are answered, cache points
+//! are written by the first request with a prefix and read by the next. Answers to `invoke` have token counts as headers too.
 //!
 //! # Knobs
 //! As a header (`x-sandbox-delay: 500ms`), or behind the word `sandbox` in the model id, which stays a valid id:
@@ -35,9 +44,9 @@
 //! | `exception` | error name | an exception frame instead of the stream; with `after-3`, behind three content frames. JSON: an HTTP error |
 //! | `cut`, `tear` | number | the connection breaks behind so many frames, or inside the one that follows; JSON: in the middle |
 //! | `corrupt` | number | the frame behind so many has a wrong checksum; JSON: the last byte is wrong |
-//! | `omit` | `stop`, `metadata`, `output` | the answer lacks `messageStop`, `metadata`, or everything |
+//! | `omit` | `stop`, `metadata`, `output` | the answer lacks `messageStop` (`message_delta` and `message_stop`), `metadata` (all token counts), or everything |
 //! | `stop` | stop reason | that stop reason (`stop-max-tokens`) |
-//! | `answer` | `text`, `tool`, `tool-empty`, `citations`, `image`, `reasoning`, `redacted`, `empty` | that kind of answer |
+//! | `answer` | `text`, `tool`, `tool-empty`, `citations`, `image`, `reasoning`, `redacted`, `empty` | that kind of answer; a Message has no `image` |
 //! | `family` | `claude-4-5`, `nova`, `nova-2`, `titan`, `llama`, `llama-vision`, `mistral-instruct`, `mistral`, `cohere`, `deepseek`, `grok`, `other`, `any` | that family's limits, whatever the id |
 //! | `tag` | word | a name by which a test finds its own requests |
 //!
@@ -45,7 +54,7 @@
 //! | path | does |
 //! | --- | --- |
 //! | `GET /sandbox/health` | 200 |
-//! | `GET /sandbox/requests`, `/sandbox/requests/last` | what arrived and how far its answer got; bodies over 64 KiB by length and hash |
+//! | `GET /sandbox/requests`, `/sandbox/requests/last` | what arrived and how far its answer got; SHA-256 of body and answer; bodies over 64 KiB by length and hash; no credentials |
 //! | `DELETE /sandbox/requests`, `/sandbox/cache` | forgets the requests, or the prompt cache |
 //! | `POST /sandbox/release` | lets answers go on that a `hold` stops |
 //! | `GET /sandbox/wait?held=1&closed=1&timeout=5s` | answers when so many requests are `requests` (there), `held`, `complete`, `closed` (by the peer), `broken`, or one has sent `frames`; 408 after the time |

@@ -1,4 +1,4 @@
-//! An answer as bytes: one JSON body, or frames as Bedrock was recorded to send them.
+//! An answer of Converse as bytes: one JSON body, or frames as Bedrock was recorded to send them; and what frames are broken by, for every stream.
 //!
 //! Recorded streams have no `contentBlockStart` for text, count text and tool blocks together, send `metadata` behind `messageStop`, put the headers in the
 //! order event-type, content-type, message-type, and fill payloads up with a key `p` of varying length.

@@ -293,7 +293,7 @@ fn trap_59_output_formats_are_closed_and_effort_is_new() {
 #[test]
 fn deep_and_odd_values_are_refused_without_a_panic() {
     let deep = (0..100).fold(json!({}), |inner, _| json!({"content": [inner]}));
-    refused(HAIKU, user(json!([deep.clone()])), "messages.0.content.0.type: Field required");
+    refused(HAIKU, user(json!([deep])), "messages.0.content.0.type: Field required");
     accepted(HAIKU, called(json!([{"type": "tool_use", "id": "a", "name": "f", "input": deep}]), json!([result("a")])));
     for value in [json!(null), json!(1), json!("x"), json!([]), json!([[]]), json!({}), json!({"type": null}), json!([{"type": 1}])] {
         for name in [
@@ -427,7 +427,7 @@ fn a_stream_is_the_same_message_in_events() {
     let weather = with(user(json!("weather in both Paris and Rome?")), tools(&["get_weather"]));
     let cases = [
         (HAIKU, hi(json!({}))),
-        (SONNET_3_7, hi(thinking.clone())),
+        (SONNET_3_7, hi(thinking)),
         (SONNET_3_7, hi(json!({"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}}))),
         (HAIKU, weather.clone()),
         ("sandbox.answer-redacted", hi(json!({}))),

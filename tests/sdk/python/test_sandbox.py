@@ -200,9 +200,36 @@ def test_errors(bedrock, name, model, text):
     assert raised.value.response["Error"]["Code"] == name
 
 
+MESSAGE = {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 50, "messages": [{"role": "user", "content": "hi there"}]}
+
+
+def test_invoke(bedrock):
+    answer = bedrock.invoke_model(modelId=HAIKU, body=json.dumps(MESSAGE))
+    assert answer["contentType"] == "application/json"
+    assert json.loads(answer["body"].read())["content"] == [{"type": "text", "text": "Echo: hi there"}]
+    assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"] == "2"
+    with pytest.raises(botocore.exceptions.ClientError, match="model: Extra inputs are not permitted"):
+        bedrock.invoke_model(modelId=HAIKU, body=json.dumps({**MESSAGE, "model": "x"}))
+
+
+def test_invoke_with_response_stream(bedrock):
+    answer = bedrock.invoke_model_with_response_stream(modelId=HAIKU, body=json.dumps(MESSAGE))
+    events = [json.loads(event["chunk"]["bytes"]) for event in answer["body"]]
+    assert (events[0]["type"], events[-1]["type"]) == ("message_start", "message_stop")
+    assert "".join(event["delta"].get("text", "") for event in events if event["type"] == "content_block_delta") == "Echo: hi there"
+    with pytest.raises(botocore.exceptions.EventStreamError, match="modelTimeoutException"):
+        list(bedrock.invoke_model_with_response_stream(modelId="sandbox.exception-model-timeout.after-1", body=json.dumps(MESSAGE))["body"])
+
+
+def test_embeddings(bedrock):
+    body = {"texts": ["a", "b"], "input_type": "search_query", "output_dimension": 256}
+    answer = json.loads(bedrock.invoke_model(modelId="cohere.embed-v4:0", body=json.dumps(body))["body"].read())
+    assert [len(vector) for vector in answer["embeddings"]] == [256, 256]
+
+
 def test_operations_that_are_not_there(bedrock):
     with pytest.raises(botocore.exceptions.ClientError) as raised:
-        bedrock.invoke_model(modelId=HAIKU, body=b"{}")
+        bedrock.start_async_invoke(modelId=HAIKU, modelInput={}, outputDataConfig={"s3OutputDataConfig": {"s3Uri": "s3://bucket/key"}})
     assert raised.value.response["Error"]["Code"] == "UnknownOperationException"
 
 
