@@ -254,8 +254,9 @@ fn is_vendor(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase()) && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
-/// `model-v1:0`: the form that foundation-model ids end in.
-fn has_version(model: &str) -> bool {
+/// `model-v1:0`: the form that the ids of foundation models end in, those of newer ones aside.
+#[must_use]
+pub fn has_version(model: &str) -> bool {
     let Some((before, revision)) = model.rsplit_once(':') else { return false };
     let version = before.rsplit_once("-v").map_or("", |(_, version)| version);
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

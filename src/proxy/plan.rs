@@ -347,7 +347,10 @@ fn relay_bedrock(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiError> 
             guardrail_headers(guardrail, &mut headers)?;
         }
     }
-    let edits: Vec<Edit<'_>> = config.iter().map(|config| Edit::Set("guardrailConfig", config)).collect();
+    let mut edits: Vec<Edit<'_>> = config.iter().map(|config| Edit::Set("guardrailConfig", config)).collect();
+    if !uniform {
+        edits.extend(claude::version_for(target, asked.body));
+    }
     Ok(Parts {
         call: post(bedrock::path(&bedrock.endpoint, &target.model, operation), headers),
         body: edited(asked.body, &edits)?,

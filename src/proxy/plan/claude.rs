@@ -93,6 +93,17 @@ pub(super) fn reframe(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiEr
     Ok(Parts { call: post(bedrock::path(&bedrock.endpoint, &target.model, operation), headers), body, stream: asked.stream, dropped, answer, fan: None })
 }
 
+/// The edit that an InvokeModel body needs to be taken at all: Anthropic's packages name the newest API version, which Bedrock does not have for models whose
+/// id ends in a version of its own. The one that it has knows all of the newest's members.
+pub(super) fn version_for(target: &Target, body: &Bytes) -> Option<Edit<'static>> {
+    const NEWEST: &str = "2026-10-21";
+    if !bedrock::is_claude(target.family_id()) || !bedrock::has_version(target.family_id()) {
+        return None;
+    }
+    let [version] = pick(std::str::from_utf8(body).ok()?, ["anthropic_version"]).ok()?;
+    (version?.text()? == *NEWEST).then_some(Edit::Replace("anthropic_version", "\"bedrock-2023-05-31\""))
+}
+
 /// The body of InvokeModel: without `model` and `stream`, with the version, with the betas of header and body that Bedrock takes, and with what is missing of
 /// `defaults` (names and JSON). All else byte for byte. Also tells what was left out.
 pub(super) fn invoke_body(asked: &Asked<'_>, defaults: &[(&str, &str)]) -> Result<(Bytes, Vec<String>), ApiError> {

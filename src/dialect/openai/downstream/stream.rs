@@ -363,13 +363,15 @@ impl EventEncoder for Encoder {
 pub struct Choices {
     encoders: Vec<Encoder>,
     usage: Option<Usage>,
+    /// The roles are written.
+    opened: bool,
 }
 
 impl Choices {
     /// An encoder for `count` answers, one at least.
     #[must_use]
     pub fn new(envelope: &Envelope, style: &Style, count: u32) -> Self {
-        Choices { encoders: (0..count.max(1)).map(|index| Encoder::choice(envelope, style, index)).collect(), usage: None }
+        Choices { encoders: (0..count.max(1)).map(|index| Encoder::choice(envelope, style, index)).collect(), usage: None, opened: false }
     }
 
     /// Appends what the client gets for one event of one answer.
@@ -378,6 +380,10 @@ impl Choices {
             Event::Usage { usage, .. } => self.usage = Some(self.usage.map_or(*usage, |sum| sum.plus(*usage))),
             Event::Failed(error) => self.finish(&End::Failed(error.clone()), out),
             event => {
+                // Clients put choices into a list as they come: all of them begin, in order, before one goes on.
+                if !std::mem::replace(&mut self.opened, true) {
+                    self.encoders.iter_mut().for_each(|encoder| _ = encoder.open(out));
+                }
                 if let Some(encoder) = self.encoders.get_mut(choice) {
                     encoder.event(event, out);
                 }
