@@ -75,6 +75,10 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     if let Some(page) = Page::of(path) {
         ctx.route = page.route();
+        // One path for two APIs: Anthropic's clients name its version.
+        if matches!(page, Page::Models | Page::Model(_)) && head.headers.contains_key("anthropic-version") {
+            ctx.dialect = Dialect::Anthropic;
+        }
         allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
         // The page borrows the path, the session is needed to write: keep a copy of a short string.
         let path = path.to_owned();
@@ -105,8 +109,8 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     drop(body);
     upstream::wait_ready(&draft.upstream).await?;
     let chunked = session.req_header().version > Version::HTTP_10;
-    if draft.stream && !chunked {
-        // Only the end of the connection ends such an answer: say so.
+    if !chunked {
+        // Only the end of the connection ends an answer of unknown length: say so.
         session.set_keepalive(None);
     }
     // A client that has stopped reading must not hold an upstream that costs money.

@@ -11,7 +11,9 @@ use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind};
 use crate::config::{self, snapshot::Model};
-use crate::dialect::openai::downstream::models::{self, ModelCard};
+use crate::dialect::Dialect;
+use crate::dialect::anthropic::downstream::models as anthropic;
+use crate::dialect::openai::downstream::models as openai;
 use crate::policy::route;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::response::brand;
@@ -85,10 +87,10 @@ pub(super) async fn serve(page: Page<'_>, shared: &Shared, session: &mut Session
         }
         Page::Models => {
             let mut body = Vec::with_capacity(4096);
-            models::list(cards(&current), &mut body);
+            list(cards(&current), ctx.dialect, &mut body);
             Reply::json(200, body)
         }
-        Page::Model(id) => model(id, &current)?,
+        Page::Model(id) => model(id, ctx.dialect, &current)?,
     };
     // The client is gone if this fails; there is nobody left to tell.
     let _ = write(session, ctx, reply).await;
@@ -108,28 +110,60 @@ async fn write(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
     Ok(())
 }
 
-fn cards(current: &Current) -> impl Iterator<Item = ModelCard<'_>> {
-    route::visible_models(&current.snapshot, |provider| current.upstreams.usable(provider)).map(|model| ModelCard {
+/// What a list tells of a model.
+struct Card<'a> {
+    id: &'a str,
+    /// Seconds since 1970.
+    created: u64,
+    owned_by: &'a str,
+}
+
+/// The list as OpenAI's or Anthropic's clients read it.
+fn list<'a>(cards: impl Iterator<Item = Card<'a>>, dialect: Dialect, out: &mut Vec<u8>) {
+    match dialect {
+        Dialect::Anthropic => anthropic::list(cards.map(|card| card.anthropic()), out),
+        Dialect::OpenAi | Dialect::Bedrock => openai::list(cards.map(|card| card.openai()), out),
+    }
+}
+
+impl<'a> Card<'a> {
+    fn openai(&self) -> openai::ModelCard<'a> {
+        openai::ModelCard { id: self.id, created: self.created, owned_by: self.owned_by }
+    }
+
+    fn anthropic(&self) -> anthropic::ModelCard<'a> {
+        anthropic::ModelCard { id: self.id, created: self.created, display_name: self.id }
+    }
+
+    fn write(&self, dialect: Dialect) -> Vec<u8> {
+        let mut out = Vec::with_capacity(160);
+        match dialect {
+            Dialect::Anthropic => anthropic::one(&self.anthropic(), &mut out),
+            Dialect::OpenAi | Dialect::Bedrock => openai::one(&self.openai(), &mut out),
+        }
+        out
+    }
+}
+
+fn cards(current: &Current) -> impl Iterator<Item = Card<'_>> {
+    route::visible_models(&current.snapshot, |provider| current.upstreams.usable(provider)).map(|model| Card {
         id: &model.name,
         created: model.created,
         owned_by: &model.owned_by,
     })
 }
 
-fn model(encoded: &str, current: &Current) -> Result<Reply, ApiError> {
+fn model(encoded: &str, dialect: Dialect, current: &Current) -> Result<Reply, ApiError> {
     let id = percent_decode_str(encoded).decode_utf8_lossy();
     let visible = |model: &&Arc<Model>| model.targets.iter().any(|target| current.upstreams.usable(&target.provider));
     let known = current.snapshot.models.find(&id).filter(visible);
-    let mut body = Vec::with_capacity(160);
     if let Some(model) = known {
-        models::one(&ModelCard { id: &id, created: model.created, owned_by: &model.owned_by }, &mut body);
-        return Ok(Reply::json(200, body));
+        return Ok(Reply::json(200, Card { id: &id, created: model.created, owned_by: &model.owned_by }.write(dialect)));
     }
     // An id that only a provider knows by its form is served, so it is a model too.
     match route::route(&current.snapshot, &id, route::Wish::None, |provider| current.upstreams.usable(provider), 0) {
         Ok(route) if route.model.is_none() => {
-            models::one(&ModelCard { id: &id, created: config::BEDROCK_BEGAN, owned_by: &route.target.provider.name }, &mut body);
-            Ok(Reply::json(200, body))
+            Ok(Reply::json(200, Card { id: &id, created: config::BEDROCK_BEGAN, owned_by: &route.target.provider.name }.write(dialect)))
         }
         _ => Err(ApiError::new(ErrorKind::ModelNotFound, format!("The model '{}' does not exist.", clip(&id))).with_param("model")),
     }

@@ -27,6 +27,7 @@ use crate::translate::body::count;
 use crate::translate::relay::Tap;
 use crate::translate::stream::{Flow, Progress};
 use crate::translate::{stream_error, stream_type};
+use crate::wire::eventstream::CONTENT_TYPE;
 use crate::wire::json::{Kind, Raw, pick};
 
 /// The largest whole answer that is translated: far above what any model writes, and a bound on memory.
@@ -98,7 +99,9 @@ pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> R
         for (name, value) in relayed.unwrap_or_default() {
             fresh.append_header(name, value)?;
         }
-        if is_stream || media_type.starts_with("text/event-stream") {
+        // A stream is told by its type where the request says nothing: no bound on its whole time, and nothing in between may gather it.
+        exchange.stream = is_stream || media_type.starts_with("text/event-stream") || media_type.starts_with(CONTENT_TYPE);
+        if exchange.stream {
             fresh.insert_header(header::CACHE_CONTROL, "no-cache")?;
             fresh.insert_header("x-accel-buffering", "no")?;
         }
