@@ -41,19 +41,10 @@ fn conversation(bytes: usize) -> Request<'static> {
         model: Text::from_plain("claude"),
         messages,
         tools: vec![tool("get_weather"), tool("get_forecast")],
-        tool_choice: None,
-        parallel_tool_calls: None,
-        one_tool_call: false,
         max_tokens: Some(1024),
         temperature: Raw::parse("0.5").ok(),
-        top_p: None,
         stop: vec![Text::from_plain("END")],
-        output_format: None,
-        effort: None,
-        service_tier: None,
-        metadata: vec![],
-        unsupported: vec![],
-        extras: vec![],
+        ..Request::default()
     }
 }
 

@@ -7,21 +7,22 @@ use std::fs;
 use std::hint::black_box;
 
 use adit::chat::capability::Capabilities;
-use adit::chat::{ApiError, Encoded, Envelope, Policy, Restore};
-use adit::dialect::converse::upstream::request::Options;
-use adit::dialect::{converse, openai};
-use adit::translate::Answer;
+use adit::chat::{ApiError, Encoded, Envelope, Options, Policy, Restore};
+use adit::dialect::{Surface, openai};
+use adit::translate::{Api, Client, Question, Target, Translation};
 use adit::wire::eventstream;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
+const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
+
 fn translate(body: &str, capabilities: &Capabilities) -> Result<Encoded, ApiError> {
-    let decoded = openai::downstream::request::decode(body)?;
-    let options = Options { capabilities, policy: Policy::default(), default_max_tokens: None, guardrail: None, stream: decoded.stream };
-    converse::upstream::request::encode(&decoded.request, &options)
+    let question = Question::decode(Surface::ChatCompletions, "", body)?;
+    let options = Options { model: HAIKU, capabilities, policy: Policy::default(), default_max_tokens: None, stream: question.stream };
+    question.encode(&Target { api: Api::Converse, options, guardrail: None })
 }
 
 fn requests(criterion: &mut Criterion) {
-    let capabilities = Capabilities::of("anthropic.claude-3-haiku-20240307-v1:0");
+    let capabilities = Capabilities::of(HAIKU);
     let mut group = criterion.benchmark_group("translate/request");
     for (case, body) in common::bodies() {
         group.throughput(Throughput::Bytes(body.len() as u64));
@@ -32,10 +33,11 @@ fn requests(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn answer() -> Answer {
-    Answer {
+fn answer() -> Translation {
+    Translation {
         envelope: Envelope { id: "0123456789abcdef0123456789abcdef".to_owned(), model: "claude-3-haiku".to_owned(), created: 1_700_000_000 },
-        style: openai::Style { include_usage: true, legacy_functions: false },
+        client: Client::OpenAi(openai::Style { include_usage: true, legacy_functions: false }),
+        api: Api::Converse,
         restore: Restore::default(),
     }
 }
@@ -91,7 +93,7 @@ fn bodies(criterion: &mut Criterion) {
         group.bench_function(case, |bencher| {
             bencher.iter(|| {
                 let mut out = Vec::new();
-                answer.translate_body(black_box(&body), &mut out).expect("the recording is an answer");
+                answer.body(black_box(&body), 0, &mut out).expect("the recording is an answer");
                 out
             });
         });

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use adit::chat::Envelope;
+use adit::chat::{Envelope, Restore};
 use adit::dialect::openai::Style;
-use adit::translate::Answer;
+use adit::translate::{Api, Client, Translation};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -141,7 +141,8 @@ impl Seen {
 fn translate(pieces: &[&[u8]]) -> String {
     let envelope = Envelope { id: "recorded".to_owned(), model: "claude".to_owned(), created: 1_700_000_000 };
     let style = Style { include_usage: true, legacy_functions: false };
-    let mut stream = Answer { envelope, style, restore: adit::chat::Restore::default() }.stream();
+    let translation = Translation { envelope, client: Client::OpenAi(style), api: Api::Converse, restore: Restore::default() };
+    let mut stream = translation.stream();
     let mut out = Vec::new();
     for piece in pieces {
         stream.push(piece, &mut out);
