@@ -24,15 +24,57 @@ pub struct Reader<'a> {
     text: &'a str,
     /// Bytes before it are read. Always at the border of a character: it stands behind ASCII, or before something that is an error.
     pub(super) at: usize,
-    /// The brackets that close what is open in the value at hand; kept for its memory.
-    open: Vec<u8>,
+    /// What is open in the value at hand; kept for its memory.
+    open: Brackets,
+}
+
+/// Open brackets, one bit each: values of usual depth take no memory beside it.
+#[derive(Clone, Debug, Default)]
+struct Brackets {
+    /// The innermost ones, the last in the lowest bit; a set bit is a brace.
+    bits: u64,
+    /// How many of them: 0 only if none is open at all.
+    count: u32,
+    /// The others, in words that are full.
+    outer: Vec<u64>,
+}
+
+impl Brackets {
+    fn clear(&mut self) {
+        (self.bits, self.count) = (0, 0);
+        self.outer.clear();
+    }
+
+    fn push(&mut self, is_brace: bool) {
+        if self.count == u64::BITS {
+            self.outer.push(self.bits);
+            self.count = 0;
+        }
+        self.bits = self.bits << 1 | u64::from(is_brace);
+        self.count += 1;
+    }
+
+    fn pop(&mut self) {
+        self.bits >>= 1;
+        self.count = self.count.saturating_sub(1);
+        if self.count == 0
+            && let Some(word) = self.outer.pop()
+        {
+            (self.bits, self.count) = (word, u64::BITS);
+        }
+    }
+
+    /// What closes the innermost one.
+    fn closing(&self) -> Option<u8> {
+        (self.count > 0).then_some(if self.bits & 1 == 1 { b'}' } else { b']' })
+    }
 }
 
 impl<'a> Reader<'a> {
     /// A reader at the start of `text`.
     #[must_use]
     pub fn new(text: &'a str) -> Self {
-        Reader { text, at: 0, open: Vec::new() }
+        Reader { text, at: 0, open: Brackets::default() }
     }
 
     /// What the next value is, told from its first byte. Reads nothing but white space.
@@ -167,15 +209,14 @@ impl<'a> Reader<'a> {
             let mut begun = match self.peek() {
                 Some(bracket @ (b'[' | b'{')) => {
                     self.at += 1;
-                    // ASCII has the closing bracket two places behind the opening one.
-                    self.open.push(bracket + 2);
+                    self.open.push(bracket == b'{');
                     true
                 }
                 Some(b'"') => self.string().map(|_| false)?,
                 _ => self.scalar().map(|()| false)?,
             };
             let closing = loop {
-                let Some(&closing) = self.open.last() else { return Ok(()) };
+                let Some(closing) = self.open.closing() else { return Ok(()) };
                 if self.take(closing) {
                     self.open.pop();
                     begun = false;
@@ -442,6 +483,23 @@ mod tests {
         let deep = format!("{}1{}", "[{\"a\":".repeat(50_000), "}]".repeat(50_000));
         assert_eq!(whole(&deep).unwrap().as_str().len(), deep.len());
         assert!(whole(&deep[..deep.len() - 1]).is_err());
+    }
+
+    #[test]
+    fn brackets_of_every_depth_are_matched() {
+        for depth in [1, 2, 63, 64, 65, 127, 128, 129, 200] {
+            let open = |at: usize| if at % 3 == 0 { "{\"a\":" } else { "[" };
+            let close = |at: usize| if at % 3 == 0 { "}" } else { "]" };
+            let mut text: String = (0..depth).map(open).collect();
+            text.push('1');
+            text.extend((0..depth).rev().map(close));
+            assert_eq!(whole(&text).unwrap().as_str(), text);
+            for at in 0..depth {
+                let end = text.len() - depth + at;
+                let other = if text.as_bytes()[end] == b'}' { "]" } else { "}" };
+                assert!(whole(&format!("{}{other}{}", &text[..end], &text[end + 1..])).is_err(), "{depth} {at}");
+            }
+        }
     }
 
     #[test]
