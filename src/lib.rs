@@ -1,4 +1,4 @@
-//! Adit: an AI gateway. Any OpenAI client, unchanged, talks to AWS Bedrock.
+//! Adit: an AI gateway. Any OpenAI, Anthropic or AWS Bedrock client, unchanged, talks to any model provider.
 //!
 //! ```text
 //! listener → authenticate → limit → decode(client dialect) → route → encode(upstream dialect) → sign → upstream
