@@ -34,7 +34,7 @@ const DRAIN_LOOK: Duration = Duration::from_millis(100);
 /// The region that the demo signs for; the stand-in takes any.
 const DEMO_REGION: &str = "us-east-1";
 
-/// An AI gateway: any OpenAI client talks to AWS Bedrock.
+/// An AI gateway: any OpenAI, Anthropic or AWS Bedrock client talks to any model provider.
 #[derive(Debug, Parser)]
 #[command(version, about, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -411,6 +411,11 @@ fn banner(listen: &str, upstream: SocketAddr) -> String {
   or point any OpenAI SDK at it:
 
     export OPENAI_BASE_URL=http://{listen}/v1 OPENAI_API_KEY=anything
+
+  or Anthropic's, or boto3:
+
+    export ANTHROPIC_BASE_URL=http://{listen} ANTHROPIC_API_KEY=anything
+    export AWS_ENDPOINT_URL_BEDROCK_RUNTIME=http://{listen}
 
   Ctrl-C ends it.
 "#

@@ -9,6 +9,8 @@ use crate::wire::json::Text;
 pub struct Options<'o> {
     /// The model's id at the target.
     pub model: &'o str,
+    /// The id that tells which family it is of, where its own does not: a deployment may be called anything.
+    pub family: &'o str,
     /// What the model takes.
     pub capabilities: &'o Capabilities,
     /// What to do with members that have no place.

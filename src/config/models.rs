@@ -62,8 +62,26 @@ pub(super) fn read(root: &Value<'_>, env: &Environment<'_>) -> Option<ModelMap> 
             None
         }
     };
+    note_unconfigured(&section, &models);
     section.finish();
     Some(ModelMap { providers: providers?.by_name, models, routing: routing?, by_name })
+}
+
+/// Notes the providers that cannot be used although models lead to them.
+fn note_unconfigured(section: &Section<'_>, models: &[Arc<Model>]) {
+    let mut unconfigured = BTreeMap::new();
+    for target in models.iter().flat_map(|model| &model.targets) {
+        if let Some(reason) = target.provider.unavailable() {
+            unconfigured.insert(target.provider.name.as_str(), reason);
+        }
+    }
+    if let Some(providers) = section.get("providers") {
+        for (key, value) in providers.members() {
+            if let Some(reason) = unconfigured.get(key.name.as_str()) {
+                value.note(format_args!("the provider is not configured: {reason}; its models answer 503"));
+            }
+        }
+    }
 }
 
 fn providers(value: &Value<'_>, env: &Environment<'_>) -> Providers {
@@ -81,9 +99,6 @@ fn providers(value: &Value<'_>, env: &Environment<'_>) -> Providers {
         }
         if let Some(kind) = provider::read(&value, env) {
             let provider = Provider { name: key.name.clone(), kind };
-            if let Some(reason) = provider.unavailable() {
-                value.note(format_args!("the provider is not configured: {reason}; its models answer 503"));
-            }
             by_name.insert(key.name.clone(), Arc::new(provider));
         }
     }

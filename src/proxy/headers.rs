@@ -62,6 +62,11 @@ const OF_THE_UPSTREAM: &[&str] = &[
     "location",
     "content-location",
     "www-authenticate",
+    // Whose account it is.
+    "openai-organization",
+    "openai-project",
+    "anthropic-organization-id",
+    "anthropic-workspace-id",
 ];
 
 /// Beginnings of names that a relayed request may carry on to a provider's chat operation: what it means for the model, not who sent it.
@@ -76,7 +81,9 @@ const ANSWER_PREFIXES: &[&str] = &[
     "x-ratelimit-",
     "anthropic-ratelimit-",
     "request-id",
-    "openai-",
+    "openai-processing-ms",
+    "openai-version",
+    "openai-model",
     "apim-request-id",
     "x-ms-region",
     "x-amzn-",
@@ -184,6 +191,8 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("location", "http://internal/x"),
             ("x-amzn-requestid", "r"),
+            ("openai-organization", "org-1"),
+            ("anthropic-organization-id", "org-1"),
             ("x-custom", "1"),
         ]);
         assert_eq!(names(&relayed_answer(&answer)), ["content-type", "content-length", "x-ratelimit-remaining-requests", "retry-after", "x-amzn-requestid"]);

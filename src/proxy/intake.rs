@@ -101,13 +101,20 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     ctx.in_flight = Some(shared.metrics.begin());
     let body = read_body(session, ctx.snapshot.process.max_body_bytes).await?;
-    let draft = {
-        let head = session.req_header();
-        ctx.timed(|ctx| draft(&place, head, &body, &current, ctx))?
+    let first = ctx.timed(|ctx| draft(&place, session.req_header(), &body, &current, ctx))?;
+    let draft = match upstream::wait_ready(&first.upstream).await {
+        Ok(()) => first,
+        // Right after a start it is only now known that there are no credentials: another provider may do.
+        Err(error) => match ctx.timed(|ctx| draft(&place, session.req_header(), &body, &current, ctx)) {
+            Ok(second) if !Arc::ptr_eq(&first.upstream, &second.upstream) => {
+                upstream::wait_ready(&second.upstream).await?;
+                second
+            }
+            _ => return Err(error.into()),
+        },
     };
     // The client's bytes are not needed any more: the planned body is what every attempt sends.
     drop(body);
-    upstream::wait_ready(&draft.upstream).await?;
     let chunked = session.req_header().version > Version::HTTP_10;
     if !chunked {
         // Only the end of the connection ends an answer of unknown length: say so.

@@ -376,6 +376,7 @@ fn encoder_target<'t>(route: &'t Route, model: &'t str, api: Api, stream: bool) 
     let target = &route.target;
     let options = Options {
         model,
+        family: target.family_id(),
         capabilities: &target.capabilities,
         policy: route.model.as_ref().map_or_else(Policy::default, |model| model.policy),
         default_max_tokens: target.default_max_tokens,
@@ -427,18 +428,15 @@ fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts,
         }
         _ => return Err(unusable()),
     };
+    let mut dropped = encoded.dropped;
+    if asked.headers.contains_key("anthropic-beta") && asked.surface == Surface::Messages {
+        dropped.push("anthropic-beta".to_owned());
+    }
     // OpenAI-type targets make several answers themselves.
     let choices = question.request.n.filter(|n| *n > 1 && api != Api::OpenAi);
     let envelope = Envelope { id: asked.request_id.to_owned(), model: asked.model.to_owned(), created: asked.now };
     let translation = Translation { envelope, client: question.client, api, restore: encoded.restore };
-    Ok(Parts {
-        call: post(path, headers),
-        body,
-        stream,
-        dropped: encoded.dropped,
-        answer: Answer::Translate(Box::new(translation)),
-        fan: choices.map(Fan::Choices),
-    })
+    Ok(Parts { call: post(path, headers), body, stream, dropped, answer: Answer::Translate(Box::new(translation)), fan: choices.map(Fan::Choices) })
 }
 
 /// Whether a status has no body.

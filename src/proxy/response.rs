@@ -10,7 +10,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{StatusCode, header};
+use http::{StatusCode, Version, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 
@@ -85,7 +85,7 @@ pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> R
         _ => None,
     };
     let mut fresh = ResponseHeader::build(head.status, Some(12 + relayed.as_ref().map_or(0, Vec::len)))?;
-    fresh.set_version(head.version);
+    fresh.set_version(Version::HTTP_11);
     let empty = no_body || is_bodiless(head.status) || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     // A provider's own API may answer with more than 200; in all others it is what a good answer has.
     let native = matches!(exchange.answer, Answer::Relay { native: true, .. });

@@ -53,15 +53,18 @@ pub fn exception(kind: ErrorKind) -> &'static str {
 fn named(kind: ErrorKind, status: u16) -> (&'static str, u16) {
     match kind {
         ErrorKind::InvalidRequest if status == 409 => ("ConflictException", 400),
-        ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded | ErrorKind::TooLarge => ("ValidationException", 400),
-        ErrorKind::Authentication => ("UnrecognizedClientException", 403),
+        ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded => ("ValidationException", 400),
+        // Where the status says more than the service model's: SDKs go by the name, everybody else by the status.
+        ErrorKind::TooLarge => ("ValidationException", 413),
+        ErrorKind::Authentication => ("UnrecognizedClientException", 401),
         ErrorKind::PermissionDenied => ("AccessDeniedException", 403),
         ErrorKind::NotFound => ("UnknownOperationException", 404),
         ErrorKind::ModelNotFound => ("ResourceNotFoundException", 404),
         ErrorKind::MethodNotAllowed => ("UnknownOperationException", 405),
         ErrorKind::RequestTimeout => ("RequestTimeoutException", 408),
         ErrorKind::RateLimited => ("ThrottlingException", 429),
-        ErrorKind::Internal | ErrorKind::UpstreamInternal | ErrorKind::BadUpstream => ("InternalServerException", 500),
+        ErrorKind::Internal | ErrorKind::UpstreamInternal => ("InternalServerException", 500),
+        ErrorKind::BadUpstream => ("InternalServerException", 502),
         ErrorKind::ModelError => ("ModelErrorException", 424),
         ErrorKind::Unavailable | ErrorKind::NotConfigured => ("ServiceUnavailableException", 503),
         ErrorKind::ModelNotReady => ("ModelNotReadyException", 429),

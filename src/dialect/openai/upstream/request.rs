@@ -108,7 +108,7 @@ impl Settings {
     }
 
     fn plan(&mut self, request: &Request<'_>, options: &Options<'_>, names: &ToolNames<'_>, ledger: &mut Ledger) -> Result<(), ApiError> {
-        let id = bare_id(options.model);
+        let id = bare_id(options.family);
         if options.stream {
             self.put("stream", "true");
             self.put("stream_options", r#"{"include_usage":true}"#);

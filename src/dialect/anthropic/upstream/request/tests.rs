@@ -20,7 +20,7 @@ const OPUS_5_5: &str = "anthropic.claude-opus-5-5";
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
 
 fn options<'o>(takes: &'o Capabilities, policy: Policy) -> Options<'o> {
-    Options { model: "claude-test", capabilities: takes, policy, default_max_tokens: None, stream: false }
+    Options { model: "claude-test", family: "claude-test", capabilities: takes, policy, default_max_tokens: None, stream: false }
 }
 
 fn written(request: &Request<'_>, takes: &Capabilities) -> Result<(Value, Vec<String>), ApiError> {

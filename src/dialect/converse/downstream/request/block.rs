@@ -190,7 +190,11 @@ pub(super) fn block<'a>(wire: BlockWire<'a>, place: Place, path: &Path<'_>, note
         "audio" => audio(required_object(wire.audio, &here)?, &here, notes)?,
         "toolUse" => tool_use(required_object(wire.tool_use, &here)?, &here)?,
         "toolResult" => tool_result(required_object(wire.tool_result, &here)?, &here, notes)?,
-        "guardContent" => guarded(required_object(wire.guard, &here)?, &here, notes)?,
+        "guardContent" => {
+            // What it holds goes on; that a guardrail shall look at it is lost.
+            notes.add("guardContent");
+            guarded(required_object(wire.guard, &here)?, &here, notes)?
+        }
         "cachePoint" => Part::CachePoint(cache_point(required_object(wire.cache, &here)?, &here)?),
         "reasoningContent" => thought(required_object(wire.reasoning, &here)?, &here)?,
         "searchResult" => search_result(required_object(wire.search, &here)?, &here)?,

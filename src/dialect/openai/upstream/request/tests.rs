@@ -10,7 +10,7 @@ use crate::dialect::openai::downstream;
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
 
 fn options(model: &str) -> Options<'_> {
-    Options { model, capabilities: &Capabilities::UNKNOWN, policy: Policy::default(), default_max_tokens: None, stream: false }
+    Options { model, family: model, capabilities: &Capabilities::UNKNOWN, policy: Policy::default(), default_max_tokens: None, stream: false }
 }
 
 /// The body for a model, and what was dropped.
