@@ -1,11 +1,13 @@
 //! Golden fixtures: one directory a case, the input beside what each other side makes of it.
 //!
-//! * `golden/openai/request/<case>/input.json` → `converse.json`, the body that Bedrock gets, and `dropped.txt`; or `error.txt`
-//! * `golden/converse/response/<case>/input.json` → `openai.json`, or `error.txt`
-//! * `golden/converse/stream/<case>/input.bin` or `input.jsonl` (one `{"name": payload}` a line) → `openai.sse`
+//! * `golden/<dialect>/request/<case>/input.json`, for each API of another dialect: `<api>.json`, the body that its upstreams get, and `<api>.dropped.txt`, or
+//!   `<api>.error.txt` where it cannot be asked; `error.txt` alone where the request cannot be read
+//! * `golden/<api>/response/<case>/input.json`, for each client of another dialect: `<client>.json`, or `<client>.error.txt`
+//! * `golden/<api>/stream/<case>/input.bin`, `input.sse` or `input.jsonl` (one `{"name": payload}` a line) → `openai.sse`, `anthropic.sse`, `converse.jsonl`
+//! * `golden/openai/embeddings/<case>/input.json`, for each family on Bedrock: `<family>.json`, the bodies of its calls, or `<family>.error.txt`
 //!
-//! `target.json` beside an input chooses the model and the policy. Set `ADIT_UPDATE_GOLDEN=1` to rewrite the expected files; read the difference before you
-//! commit it.
+//! `target.json` beside an input chooses the models and the policy; `request.json`, of OpenAI's API, is what led to an answer. Set `ADIT_UPDATE_GOLDEN=1` to
+//! rewrite the expected files; read the difference before you commit it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -13,28 +15,58 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use adit::chat::capability::{Capabilities, Overrides};
-use adit::chat::{ApiError, Encoded, Envelope, Policy, Unknown, Unsupported};
-use adit::dialect::converse::upstream::request::Options;
-use adit::dialect::{converse, openai};
-use adit::translate::Answer;
-use adit::wire::eventstream;
+use adit::chat::{ApiError, Encoded, Envelope, Options, Policy, Restore, Unknown, Unsupported};
+use adit::dialect::{Dialect, Surface, anthropic, converse, invoke, openai};
+use adit::translate::reframe::Unwrapped;
+use adit::translate::stream::Flow;
+use adit::translate::{Api, Client, Question, Translation};
+use adit::wire::{envelope, eventstream, sse};
+use aws_smithy_eventstream::frame::read_message_from;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-/// What a request, or an answer, may become.
-const REQUEST_FILES: [&str; 3] = ["converse.json", "dropped.txt", "error.txt"];
-const RESPONSE_FILES: [&str; 2] = ["openai.json", "error.txt"];
+/// An API, by the name of its folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Side {
+    name: &'static str,
+    api: Api,
+    dialect: Dialect,
+    surface: Surface,
+    /// What its streams are called.
+    stream: &'static str,
+}
+
+const OPENAI: Side = Side { name: "openai", api: Api::OpenAi, dialect: Dialect::OpenAi, surface: Surface::ChatCompletions, stream: "openai.sse" };
+const ANTHROPIC: Side = Side { name: "anthropic", api: Api::Anthropic, dialect: Dialect::Anthropic, surface: Surface::Messages, stream: "anthropic.sse" };
+const CONVERSE: Side = Side { name: "converse", api: Api::Converse, dialect: Dialect::Bedrock, surface: Surface::Converse, stream: "converse.jsonl" };
+const SIDES: [Side; 3] = [OPENAI, ANTHROPIC, CONVERSE];
+
+/// Embeddings on Bedrock, by the name of their files.
+const FAMILIES: [(&str, &str); 3] =
+    [("titan", "amazon.titan-embed-text-v2:0"), ("cohere", "cohere.embed-english-v3"), ("nova", "amazon.nova-2-multimodal-embeddings-v1:0")];
+
+impl Side {
+    fn others(self) -> impl Iterator<Item = Side> {
+        SIDES.into_iter().filter(move |other| *other != self)
+    }
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Target {
     #[serde(default = "haiku")]
     model: String,
+    #[serde(default = "sonnet")]
+    anthropic_model: String,
+    #[serde(default = "gpt_4o")]
+    openai_model: String,
     #[serde(default)]
     unsupported: Unsupported,
     #[serde(default)]
     unknown: Unknown,
     default_max_tokens: Option<u64>,
+    /// Of the model on Bedrock, and so is the guardrail.
     #[serde(default)]
     capabilities: Overrides,
     guardrail: Option<converse::Guardrail>,
@@ -42,6 +74,14 @@ struct Target {
 
 fn haiku() -> String {
     "anthropic.claude-3-haiku-20240307-v1:0".to_owned()
+}
+
+fn sonnet() -> String {
+    "claude-sonnet-4-5".to_owned()
+}
+
+fn gpt_4o() -> String {
+    "gpt-4o".to_owned()
 }
 
 fn target(case: &Path) -> Target {
@@ -57,35 +97,50 @@ fn cases(kind: &str) -> Vec<PathBuf> {
     cases
 }
 
-/// Compares with the expected file, or writes it when asked to.
-fn check(case: &Path, name: &str, found: &[u8], failures: &mut Vec<String>) {
-    let path = case.join(name);
-    if std::env::var_os("ADIT_UPDATE_GOLDEN").is_some() {
-        fs::write(&path, found).unwrap();
-        return;
-    }
-    match fs::read(&path) {
-        Ok(expected) if expected == found => {}
-        Ok(_) => failures.push(format!("{} differs; found:\n{}", path.display(), String::from_utf8_lossy(found))),
-        Err(_) => failures.push(format!("{} is missing; found:\n{}", path.display(), String::from_utf8_lossy(found))),
-    }
-}
+/// What a case makes, by the names of the files.
+type Made = Vec<(String, Vec<u8>)>;
 
-/// Compares with what a case expects of all of these files: those that were not made must not be there.
-fn check_all(case: &Path, all: &[&str], made: &[(&str, &[u8])], failures: &mut Vec<String>) {
-    for name in all {
+/// Compares with what a case expects: a file that was not made must not be there.
+fn check(case: &Path, made: &Made, failures: &mut Vec<String>) {
+    let update = std::env::var_os("ADIT_UPDATE_GOLDEN").is_some();
+    for (name, found) in made {
         let path = case.join(name);
-        match made.iter().find(|(made, _)| made == name) {
-            Some((_, found)) => check(case, name, found, failures),
-            None if !path.exists() => {}
-            None if std::env::var_os("ADIT_UPDATE_GOLDEN").is_some() => fs::remove_file(&path).unwrap(),
-            None => failures.push(format!("{} was not made", path.display())),
+        match fs::read(&path) {
+            Ok(expected) if expected == *found => {}
+            _ if update => fs::write(&path, found).unwrap(),
+            Ok(_) => failures.push(format!("{} differs; found:\n{}", path.display(), String::from_utf8_lossy(found))),
+            Err(_) => failures.push(format!("{} is missing; found:\n{}", path.display(), String::from_utf8_lossy(found))),
+        }
+    }
+    for entry in fs::read_dir(case).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let given = name.starts_with("input.") || name == "target.json" || name == "request.json";
+        if given || made.iter().any(|(made, _)| *made == name) {
+            continue;
+        }
+        if update {
+            fs::remove_file(case.join(&name)).unwrap();
+        } else {
+            failures.push(format!("{} was not made", case.join(&name).display()));
         }
     }
 }
 
 fn report(failures: &[String]) {
-    assert!(failures.is_empty(), "{} cases fail\n{}", failures.len(), failures.join("\n"));
+    assert!(failures.is_empty(), "{} files are not as expected\n{}", failures.len(), failures.join("\n"));
+}
+
+/// The status and the body that a client gets.
+fn refusal(dialect: Dialect, error: &ApiError) -> Vec<u8> {
+    let body = match dialect {
+        Dialect::OpenAi | Dialect::Bedrock => dialect.error_body(error, ""),
+        Dialect::Anthropic => dialect.error_body(error, "req_golden"),
+    };
+    [format!("{}\n", dialect.status(error)).as_bytes(), &pretty(&body)].concat()
+}
+
+fn lines(names: &[String]) -> Vec<u8> {
+    format!("{}\n", names.join("\n")).into_bytes()
 }
 
 /// Pretty, with the members in the order in which they were written: the order is part of what is promised.
@@ -142,72 +197,121 @@ fn pretty(json: &[u8]) -> Vec<u8> {
     out
 }
 
-fn encode(case: &Path, input: &str) -> Result<Encoded, ApiError> {
-    let target = target(case);
-    let decoded = openai::downstream::request::decode(input)?;
-    let mut capabilities = Capabilities::of(&target.model);
-    capabilities.apply(&target.capabilities);
-    let policy = Policy { unsupported: target.unsupported, unknown: target.unknown };
-    let options = Options {
-        capabilities: &capabilities,
-        policy,
-        default_max_tokens: target.default_max_tokens,
-        guardrail: target.guardrail.as_ref(),
-        stream: decoded.stream,
+/// Writes a request for an API, as `target.json` says.
+fn encode(question: &Question<'_>, api: Api, target: &Target) -> Result<Encoded, ApiError> {
+    let (model, overrides) = match api {
+        Api::Converse => (&target.model, Some(&target.capabilities)),
+        Api::Anthropic => (&target.anthropic_model, None),
+        Api::OpenAi => (&target.openai_model, None),
     };
-    converse::upstream::request::encode(&decoded.request, &options)
+    let mut capabilities = Capabilities::of(model);
+    if let Some(overrides) = overrides {
+        capabilities.apply(overrides);
+    }
+    let options = Options {
+        model,
+        capabilities: &capabilities,
+        policy: Policy { unsupported: target.unsupported, unknown: target.unknown },
+        default_max_tokens: target.default_max_tokens,
+        stream: question.stream,
+    };
+    question.encode(&adit::translate::Target { api, options, guardrail: target.guardrail.as_ref() })
 }
 
-#[test]
-fn openai_requests_become_converse_requests() {
+fn requests(client: Side) {
     let mut failures = Vec::new();
-    for case in cases("openai/request") {
+    for case in cases(&format!("{}/request", client.name)) {
         let input = fs::read_to_string(case.join("input.json")).unwrap();
-        match encode(&case, &input) {
-            Ok(encoded) => {
-                let (body, dropped) = (pretty(&encoded.body), format!("{}\n", encoded.dropped.join("\n")));
-                let made = [("converse.json", body.as_slice()), ("dropped.txt", dropped.as_bytes())];
-                check_all(&case, &REQUEST_FILES, if encoded.dropped.is_empty() { &made[..1] } else { &made }, &mut failures);
-            }
-            Err(error) => {
-                let mut body = Vec::new();
-                openai::downstream::error::encode(&error, &mut body);
-                let shown = [format!("{}\n", error.status).as_bytes(), &pretty(&body)].concat();
-                check_all(&case, &REQUEST_FILES, &[("error.txt", &shown)], &mut failures);
+        let mut made = Made::new();
+        match Question::decode(client.surface, "claude", &input) {
+            Err(error) => made.push(("error.txt".to_owned(), refusal(client.dialect, &error))),
+            Ok(question) => {
+                let target = target(&case);
+                for Side { name, api, .. } in client.others() {
+                    match encode(&question, api, &target) {
+                        Ok(encoded) => {
+                            made.push((format!("{name}.json"), pretty(&encoded.body)));
+                            if !encoded.dropped.is_empty() {
+                                made.push((format!("{name}.dropped.txt"), lines(&encoded.dropped)));
+                            }
+                        }
+                        Err(error) => made.push((format!("{name}.error.txt"), refusal(client.dialect, &error))),
+                    }
+                }
             }
         }
+        check(&case, &made, &mut failures);
     }
     report(&failures);
 }
 
-fn answer(case: &Path) -> Answer {
+#[test]
+fn openai_requests_are_written_for_other_apis() {
+    requests(OPENAI);
+}
+
+#[test]
+fn anthropic_requests_are_written_for_other_apis() {
+    requests(ANTHROPIC);
+}
+
+#[test]
+fn converse_requests_are_written_for_other_apis() {
+    requests(CONVERSE);
+}
+
+/// An answer of `upstream` on its way to a client.
+fn translation(case: &Path, upstream: Side, client: Side) -> Translation {
     // The request that led to the answer, where the answer depends on it.
     let request = fs::read_to_string(case.join("request.json")).ok();
-    let (style, restore) = match &request {
-        Some(request) => (openai::downstream::request::decode(request).unwrap().style, encode(case, request).unwrap().restore),
-        None => Default::default(),
+    let question = request.as_deref().map(|request| Question::decode(Surface::ChatCompletions, "", request).unwrap());
+    let restore = question.as_ref().map_or_else(Restore::default, |question| encode(question, upstream.api, &target(case)).unwrap().restore);
+    let client = match (client.dialect, question) {
+        (Dialect::OpenAi, Some(question)) => question.client,
+        (Dialect::OpenAi, None) => Client::OpenAi(openai::Style::default()),
+        (Dialect::Anthropic, _) => Client::Anthropic(anthropic::Style::default()),
+        (Dialect::Bedrock, _) => Client::Converse(converse::Style::default()),
     };
-    Answer { envelope: Envelope { id: "golden".to_owned(), model: "claude".to_owned(), created: 1_700_000_000 }, style, restore }
+    let envelope = Envelope { id: "golden".to_owned(), model: "claude".to_owned(), created: 1_700_000_000 };
+    Translation { envelope, client, api: upstream.api, restore }
 }
 
-#[test]
-fn converse_answers_become_chat_completions() {
+fn responses(upstream: Side) {
     let mut failures = Vec::new();
-    for case in cases("converse/response") {
+    for case in cases(&format!("{}/response", upstream.name)) {
         let input = fs::read(case.join("input.json")).unwrap();
-        let mut out = Vec::new();
-        match answer(&case).translate_body(&input, &mut out) {
-            Ok(_) => check_all(&case, &RESPONSE_FILES, &[("openai.json", &pretty(&out))], &mut failures),
-            Err(error) => check_all(&case, &RESPONSE_FILES, &[("error.txt", format!("{} {error}\n", error.status).as_bytes())], &mut failures),
+        let mut made = Made::new();
+        for client in upstream.others() {
+            let mut out = Vec::new();
+            made.push(match translation(&case, upstream, client).body(&input, 0, &mut out) {
+                Ok(_) => (format!("{}.json", client.name), pretty(&out)),
+                Err(error) => (format!("{}.error.txt", client.name), format!("{} {error}\n", client.dialect.status(&error)).into_bytes()),
+            });
         }
+        check(&case, &made, &mut failures);
     }
     report(&failures);
 }
 
-/// The frames of a case, from a recording or from lines.
-fn frames(case: &Path) -> Vec<u8> {
-    if let Ok(recorded) = fs::read(case.join("input.bin")) {
-        return recorded;
+#[test]
+fn openai_answers_are_written_for_other_clients() {
+    responses(OPENAI);
+}
+
+#[test]
+fn anthropic_answers_are_written_for_other_clients() {
+    responses(ANTHROPIC);
+}
+
+#[test]
+fn converse_answers_are_written_for_other_clients() {
+    responses(CONVERSE);
+}
+
+/// The bytes of a stream: as they were recorded or written, or frames made of lines.
+fn stream_input(case: &Path) -> Vec<u8> {
+    if let Some(bytes) = ["input.bin", "input.sse"].into_iter().find_map(|name| fs::read(case.join(name)).ok()) {
+        return bytes;
     }
     let mut out = Vec::new();
     for line in fs::read_to_string(case.join("input.jsonl")).unwrap().lines() {
@@ -220,59 +324,219 @@ fn frames(case: &Path) -> Vec<u8> {
     out
 }
 
-fn translate(answer: &Answer, pieces: &[&[u8]]) -> Vec<u8> {
-    let mut stream = answer.stream();
+/// What a client gets of a body that comes in these pieces, and whether the model's own stop was read.
+fn run(mut flow: Flow, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
     let mut out = Vec::new();
     for piece in pieces {
-        stream.push(piece, &mut out);
+        flow.push(piece, 0, &mut out);
     }
-    stream.finish(&mut out);
-    out
+    flow.finish(&mut out);
+    (out, flow.facts().stop.is_some())
 }
 
-#[test]
-fn converse_streams_become_chunks() {
+fn translate(translation: &Translation, pieces: &[&[u8]]) -> Vec<u8> {
+    run(Flow::Translated(translation.stream()), pieces).0
+}
+
+/// Frames as AWS's own decoder reads them: `{"name": payload}`, one a line.
+fn frames_as_lines(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = String::new();
+    while !bytes.is_empty() {
+        let message = read_message_from(&mut bytes).unwrap();
+        let header =
+            |name: &str| message.headers().iter().find(|header| header.name().as_str() == name).map(|header| header.value().as_string().unwrap().as_str());
+        let name = header(":event-type").or(header(":exception-type")).unwrap();
+        let payload: &RawValue = serde_json::from_slice(message.payload()).unwrap();
+        out.push_str(&format!("{{\"{name}\": {payload}}}\n"));
+    }
+    out.into_bytes()
+}
+
+fn shown(client: Side, body: Vec<u8>) -> Vec<u8> {
+    if client.dialect == Dialect::Bedrock { frames_as_lines(&body) } else { body }
+}
+
+fn streams(upstream: Side) {
     let mut failures = Vec::new();
-    for case in cases("converse/stream") {
-        let input = frames(&case);
-        check(&case, "openai.sse", &translate(&answer(&case), &[&input]), &mut failures);
+    for case in cases(&format!("{}/stream", upstream.name)) {
+        let input = stream_input(&case);
+        let made: Made =
+            upstream.others().map(|client| (client.stream.to_owned(), shown(client, translate(&translation(&case, upstream, client), &[&input])))).collect();
+        check(&case, &made, &mut failures);
     }
     report(&failures);
 }
 
 #[test]
-fn streams_are_the_same_for_every_split_point_and_chunk_size() {
-    for case in cases("converse/stream") {
-        let input = frames(&case);
-        let answer = answer(&case);
-        let whole = translate(&answer, &[&input]);
-        for at in 0..=input.len() {
-            let (left, right) = input.split_at(at);
-            assert_eq!(translate(&answer, &[left, right]), whole, "{} split at {at}", case.display());
-        }
-        for size in [1, 2, 3, 7, 11, 12, 13, 64, 1000] {
-            let pieces: Vec<&[u8]> = input.chunks(size).collect();
-            assert_eq!(translate(&answer, &pieces), whole, "{} in pieces of {size}", case.display());
+fn openai_streams_are_written_for_other_clients() {
+    streams(OPENAI);
+}
+
+#[test]
+fn anthropic_streams_are_written_for_other_clients() {
+    streams(ANTHROPIC);
+}
+
+#[test]
+fn converse_streams_are_written_for_other_clients() {
+    streams(CONVERSE);
+}
+
+/// Every client of an upstream's streams, those of InvokeModel too.
+fn translations(case: &Path, upstream: Side) -> impl Iterator<Item = (Side, Translation)> {
+    let case = case.to_owned();
+    let invoke = Translation { client: Client::Invoke(anthropic::Style::default()), ..translation(&case, upstream, CONVERSE) };
+    SIDES.into_iter().map(move |client| (client, translation(&case, upstream, client))).chain([(CONVERSE, invoke)])
+}
+
+fn split(upstream: Side) {
+    for case in cases(&format!("{}/stream", upstream.name)) {
+        let input = stream_input(&case);
+        for (client, translation) in translations(&case, upstream) {
+            let whole = translate(&translation, &[&input]);
+            for at in 0..=input.len() {
+                let (left, right) = input.split_at(at);
+                assert_eq!(translate(&translation, &[left, right]), whole, "{} to {} split at {at}", case.display(), client.name);
+            }
+            for size in [1, 2, 3, 7, 11, 12, 13, 64, 1000] {
+                let pieces: Vec<&[u8]> = input.chunks(size).collect();
+                assert_eq!(translate(&translation, &pieces), whole, "{} to {} in pieces of {size}", case.display(), client.name);
+            }
         }
     }
 }
 
 #[test]
-fn a_stream_cut_anywhere_ends_in_an_error_and_never_in_done() {
-    for case in cases("converse/stream") {
-        let input = frames(&case);
-        let answer = answer(&case);
-        let whole = String::from_utf8(translate(&answer, &[&input])).unwrap();
-        if !whole.ends_with("data: [DONE]\n\n") {
-            continue;
-        }
-        // Behind messageStop the answer is complete, but for bytes that are left over; find where that is by cutting frame by frame.
-        for at in 0..input.len() {
-            let text = String::from_utf8(translate(&answer, &[&input[..at]])).unwrap();
-            let stopped = text.contains(r#""finish_reason":""#);
-            let failed = text.contains(r#"data: {"error":"#);
-            assert!(failed || stopped, "{} cut at {at}: neither an error nor a stop:\n{text}", case.display());
-            assert!(!(failed && text.contains("[DONE]")), "{} cut at {at}", case.display());
+fn openai_streams_are_the_same_for_every_split_point_and_chunk_size() {
+    split(OPENAI);
+}
+
+#[test]
+fn anthropic_streams_are_the_same_for_every_split_point_and_chunk_size() {
+    split(ANTHROPIC);
+}
+
+#[test]
+fn converse_streams_are_the_same_for_every_split_point_and_chunk_size() {
+    split(CONVERSE);
+}
+
+/// How a client's stream ends.
+#[derive(Debug, PartialEq, Eq)]
+enum Ending {
+    Success,
+    Failure,
+    Neither,
+}
+
+/// Reads the end of a stream, and makes sure that nothing before it looked like one.
+fn ending(client: Side, body: &[u8]) -> Ending {
+    const METADATA: &str = r#"{"metadata":"#;
+    // `{"type":"message_stop` in base64.
+    const ENVELOPED_STOP: &str = r#"{"chunk": {"bytes":"eyJ0eXBlIjoibWVzc2FnZV9zdG9w"#;
+    let body = String::from_utf8(shown(client, body.to_vec())).unwrap();
+    let events: Vec<&str> = if client.dialect == Dialect::Bedrock { body.lines().collect() } else { body.split_terminator("\n\n").collect() };
+    let of = |event: &&str| match client.dialect {
+        Dialect::OpenAi if *event == "data: [DONE]" => Ending::Success,
+        Dialect::OpenAi if event.starts_with(r#"data: {"error":"#) => Ending::Failure,
+        Dialect::Anthropic if event.starts_with("event: message_stop\n") => Ending::Success,
+        Dialect::Anthropic if event.starts_with("event: error\n") => Ending::Failure,
+        Dialect::Bedrock if event.starts_with(METADATA) || event.starts_with(ENVELOPED_STOP) => Ending::Success,
+        Dialect::Bedrock if event.contains(r#"Exception": {"message":"#) => Ending::Failure,
+        _ => Ending::Neither,
+    };
+    let Some((last, before)) = events.split_last() else { return Ending::Neither };
+    // Converse has no mark of success: there, counts may still be followed by a failure.
+    let nothing = before.iter().all(|event| of(event) == Ending::Neither || event.starts_with(METADATA));
+    assert!(nothing, "something follows the end:\n{body}");
+    of(last)
+}
+
+fn truncate(upstream: Side) {
+    for case in cases(&format!("{}/stream", upstream.name)) {
+        let input = stream_input(&case);
+        for (client, translation) in translations(&case, upstream) {
+            for at in 0..=input.len() {
+                let (body, stopped) = run(Flow::Translated(translation.stream()), &[&input[..at]]);
+                let ending = ending(client, &body);
+                let fine = ending == Ending::Failure || (stopped && ending == Ending::Success);
+                assert!(fine, "{} to {} cut at {at}: {ending:?}\n{}", case.display(), client.name, String::from_utf8_lossy(&body));
+            }
         }
     }
+}
+
+#[test]
+fn an_openai_stream_cut_anywhere_ends_in_an_error_and_in_nothing_else() {
+    truncate(OPENAI);
+}
+
+#[test]
+fn an_anthropic_stream_cut_anywhere_ends_in_an_error_and_in_nothing_else() {
+    truncate(ANTHROPIC);
+}
+
+#[test]
+fn a_converse_stream_cut_anywhere_ends_in_an_error_and_in_nothing_else() {
+    truncate(CONVERSE);
+}
+
+/// The events of a stream as `name, data`.
+fn events(body: &[u8]) -> Vec<(String, String)> {
+    let mut parser = sse::Parser::new();
+    let mut events = Vec::new();
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    parser.push(body, |event| events.push((text(event.name), text(event.data)))).unwrap();
+    events
+}
+
+#[test]
+fn what_was_in_an_envelope_comes_out_of_it_byte_for_byte() {
+    for case in cases("anthropic/stream") {
+        let inside = events(&stream_input(&case));
+        let complete = inside.last().is_some_and(|(_, data)| data.contains(r#""message_stop""#));
+        let named = inside.iter().all(|(name, data)| serde_json::from_str::<Value>(data).is_ok_and(|data| data["type"] == **name));
+        if !complete || !named {
+            continue;
+        }
+        let mut frames = Vec::new();
+        inside.iter().for_each(|(_, data)| envelope::write_chunk(&mut frames, data.as_bytes()));
+        for size in [1, 13, usize::MAX] {
+            let pieces: Vec<&[u8]> = frames.chunks(size).collect();
+            assert_eq!(events(&run(Flow::Reframed(Unwrapped::default()), &pieces).0), inside, "{} in pieces of {size}", case.display());
+        }
+        for at in 0..frames.len() {
+            let (body, stopped) = run(Flow::Reframed(Unwrapped::default()), &[&frames[..at]]);
+            assert!(ending(ANTHROPIC, &body) == Ending::Failure || stopped, "{} cut at {at}", case.display());
+        }
+    }
+}
+
+#[test]
+fn embeddings_become_calls_of_each_family() {
+    let mut failures = Vec::new();
+    for case in cases("openai/embeddings") {
+        let input = fs::read_to_string(case.join("input.json")).unwrap();
+        let target = target(&case);
+        let policy = Policy { unsupported: target.unsupported, unknown: target.unknown };
+        let mut made = Made::new();
+        match openai::downstream::embeddings::decode(&input) {
+            Err(error) => made.push(("error.txt".to_owned(), refusal(Dialect::OpenAi, &error))),
+            Ok(request) => {
+                for (family, model) in FAMILIES {
+                    match invoke::embeddings::plan(&request, model, None, policy) {
+                        Ok(calls) => {
+                            made.push((format!("{family}.json"), pretty(&[b"[", calls.bodies.join(&b","[..]).as_slice(), b"]"].concat())));
+                            if !calls.dropped.is_empty() {
+                                made.push((format!("{family}.dropped.txt"), lines(&calls.dropped)));
+                            }
+                        }
+                        Err(error) => made.push((format!("{family}.error.txt"), refusal(Dialect::OpenAi, &error))),
+                    }
+                }
+            }
+        }
+        check(&case, &made, &mut failures);
+    }
+    report(&failures);
 }
