@@ -1,4 +1,4 @@
-"""One gateway for the whole run: ADIT_BASE_URL, or `adit demo` started here."""
+"""Two gateways for the whole run: ADIT_BASE_URL, or `adit demo` started here; and one in front of all the stand-ins."""
 
 import os
 
@@ -6,6 +6,7 @@ import httpx2
 import openai
 import pytest
 
+from backends import Backends
 from gateway import Gateway
 
 # Answers come from a stand-in on the same machine: what takes longer hangs.
@@ -28,11 +29,34 @@ def base_url():
         yield gateway.base_url
 
 
-@pytest.fixture(autouse=True)
-def still_serving(base_url):
-    """Whatever a test did, the daemon serves the next one."""
+@pytest.fixture(scope="session")
+def backends():
+    """The sandbox and the stand-ins."""
+    with Backends() as backends:
+        yield backends
+
+
+@pytest.fixture(scope="session")
+def adit(backends):
+    """The address, without /v1, of a gateway in front of all of them."""
+    with backends.gateway() as gateway:
+        yield gateway.base_url
+
+
+@pytest.fixture
+def content(backends):
+    """Whatever a test did, nobody behind the gateway found anything wrong with what came."""
+    backends.forget()
     yield
-    answer = httpx2.get(f"{base_url}/health", timeout=TIMEOUT_SECONDS)
+    assert backends.objections() == []
+
+
+@pytest.fixture(autouse=True)
+def still_serving(request):
+    """Whatever a test did, the daemon serves the next one."""
+    url = request.getfixturevalue("adit" if "adit" in request.fixturenames else "base_url")
+    yield
+    answer = httpx2.get(f"{url}/health", timeout=TIMEOUT_SECONDS)
     assert (answer.status_code, answer.json()) == (200, {"status": "healthy", "service": "ai-gateway"})
 
 

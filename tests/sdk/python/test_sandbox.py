@@ -2,17 +2,13 @@
 
 import base64
 import json
-import os
-import re
-import subprocess
-from pathlib import Path
 
 import boto3
 import botocore
 import pytest
 from botocore.config import Config
 
-from gateway import LOGS, ROOT
+from gateway import Sandbox
 
 HAIKU = "anthropic.claude-3-haiku-20240307-v1:0"
 SONNET_3_7 = "anthropic.claude-3-7-sonnet-20250219-v1:0"
@@ -32,29 +28,15 @@ def still_serving():
 @pytest.fixture(scope="module")
 def endpoint():
     """The address of an `adit sandbox` of this file's own: nobody else fills its prompt cache."""
-    binary = Path(os.environ.get("ADIT_BINARY", ROOT / "target" / "debug" / "adit"))
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with open(LOGS / "sandbox.log", "wb") as log:
-        command = [binary, "sandbox", "--listen", "127.0.0.1:0"]
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True)
-    try:
-        # Empty when it ended before it listened.
-        line = process.stdout.readline()
-        found = re.search(r"http://\S+", line)
-        assert found, f"{line!r}, and in target/test-logs/sandbox.log: {(LOGS / 'sandbox.log').read_text()}"
-        yield found[0]
-        assert process.poll() is None, "the sandbox ended on its own"
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
+    with Sandbox() as sandbox:
+        yield sandbox.base_url
 
 
 @pytest.fixture(scope="module")
 def connect(endpoint):
     """Makes clients of the sandbox, by default with the key that it knows."""
 
-    def connect(key="AKIAIOSFODNN7EXAMPLE", secret="wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", token=None):
+    def connect(key=Sandbox.ACCESS_KEY_ID, secret=Sandbox.SECRET_ACCESS_KEY, token=None):
         return boto3.client(
             "bedrock-runtime",
             region_name="us-east-1",
