@@ -8,11 +8,14 @@ import httpx2
 import openai
 import pytest
 
+import clients
 from conftest import KEY, TIMEOUT_SECONDS
+from gateway import Sandbox
 from standins.anthropic import Anthropic
 from standins.oauth import GRANT, SCOPE, OAuth
 from standins.openai import Azure, OpenAi
 from standins.vertex import LOCATION, Vertex
+from test_matrix import check, converse
 from test_openai import WEATHER, calls_of, data_url, pdf, png, text_of, well_formed
 
 GPT = "gpt-4.1-mini"
@@ -345,3 +348,26 @@ class TestKnobs:
         assert last.answer == answer.content and last.state == "complete"
         gpt.forget()
         assert gpt.requests == []
+
+
+class TestConversation:
+    """The matrix's conversation without a gateway: what a provider says to its own client is what every client must hear."""
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_openai(self, gpt, monkeypatch, stream):
+        monkeypatch.setattr(OpenAi, "KEY", KEY)
+        check(converse(clients.OpenAi(gpt.base_url, GPT, "Be brief."), stream))
+        assert gpt.objections == []
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_anthropic(self, claude, monkeypatch, stream):
+        monkeypatch.setattr(Anthropic, "KEY", KEY)
+        check(converse(clients.Anthropic(claude.base_url, CLAUDE, "Be brief."), stream))
+        assert claude.objections == []
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_bedrock(self, monkeypatch, stream):
+        monkeypatch.setattr(clients, "AWS_KEY", Sandbox.ACCESS_KEY_ID)
+        monkeypatch.setattr(clients, "AWS_SECRET", Sandbox.SECRET_ACCESS_KEY)
+        with Sandbox() as sandbox:
+            check(converse(clients.Converse(sandbox.base_url, "us.anthropic.claude-sonnet-4-5-20250929-v1:0", "Be brief."), stream))
