@@ -27,6 +27,7 @@ MODELS = {
     "e-azure": ("azure", "text-embedding-3-small"),
     "e-vertex": ("vertex", "text-embedding-005"),
 }
+OWN_NAMES = [MODELS["m-openai"], MODELS["m-anthropic"], MODELS["e-openai"]]
 # The sandbox has its own knobs, in its own form.
 BEDROCK_MODELS = {
     "m-bedrock-claude": BEDROCK_CLAUDE,
@@ -111,6 +112,9 @@ class Backends:
         for name, (provider, id) in MODELS.items():
             own[name] = {provider: id}
             own |= {f"{name}.{knob}": {provider: f"{id}.{knob}"} for knob in KNOBS}
+        # Under a provider's own name nothing in a body has to change.
+        for provider, id in OWN_NAMES:
+            own |= {f"{id}{knob}": {provider: f"{id}{knob}"} for knob in ["", *(f".{knob}" for knob in KNOBS)]}
         # A target that failed on purpose, again and again, must not rest.
         rules = {"default_provider": "bedrock", "cooldown": None, **(routing or {})}
         folder = Path(tempfile.mkdtemp(dir=self._folder))
