@@ -33,3 +33,8 @@ def refuse_in_stream(exception, frames=3):
 def cut(frames=3):
     """The connection breaks behind so many frames."""
     return _model(f"cut-{frames}")
+
+
+def hold():
+    """Waits for a release behind the first piece of content."""
+    return _model("hold")
