@@ -68,4 +68,4 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain, ins
 
 clean: ## remove what was built and installed here
 	cargo clean
-	rm -rf .venv tests/sdk/node/node_modules
+	rm -rf .venv .venv-litellm tests/sdk/node/node_modules

@@ -2,6 +2,7 @@
 # Puts in place what building and testing need, and nothing twice:
 #   tests/setup.sh system    programs: cmake (zlib-ng's build asks for it), make, a C compiler, cargo
 #   tests/setup.sh python    .venv with tests/sdk/requirements.txt
+#   tests/setup.sh litellm   .venv-litellm with tests/sdk/requirements-litellm.txt
 #   tests/setup.sh node      tests/sdk/node/node_modules by its package-lock.json
 #   tests/setup.sh curl      curl
 # Without arguments: all of them. What apt-get cannot install here, it names and stops.
@@ -56,22 +57,26 @@ find_python() {
     return 1
 }
 
-set_up_python() {
-    local wanted found
-    wanted=$(sha256sum tests/sdk/requirements.txt | cut -d' ' -f1)
-    found=$(cat .venv/.requirements 2>/dev/null || true)
-    # The interpreter is tried as well: a moved or copied folder leaves a .venv that cannot run.
-    if [ "$wanted" = "$found" ] && .venv/bin/python -c '' 2>/dev/null; then return; fi
-    local base
+# environment FOLDER REQUIREMENTS WHAT: a virtual environment, made anew if the requirements have changed.
+environment() {
+    local wanted found base
+    wanted=$(sha256sum "$2" | cut -d' ' -f1)
+    found=$(cat "$1/.requirements" 2>/dev/null || true)
+    # The interpreter is tried as well: a moved or copied folder leaves an environment that cannot run.
+    if [ "$wanted" = "$found" ] && "$1/bin/python" -c '' 2>/dev/null; then return; fi
     base=$(find_python) || { program python3; base=$(find_python); } || fail "Python 3.11 or newer is missing"
     # Debian ships `venv` without what it needs to put pip into the environment.
     "$base" -c 'import ensurepip, venv' 2>/dev/null || packages "$(basename "$(readlink -f "$base")")-venv"
-    say "making .venv with the Python SDKs"
-    rm -rf .venv
-    "$base" -m venv .venv
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
-    printf '%s\n' "$wanted" >.venv/.requirements
+    say "making $1 with $3"
+    rm -rf "$1"
+    "$base" -m venv "$1"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
+    printf '%s\n' "$wanted" >"$1/.requirements"
 }
+
+set_up_python() { environment .venv tests/sdk/requirements.txt 'the Python SDKs'; }
+
+set_up_litellm() { environment .venv-litellm tests/sdk/requirements-litellm.txt 'the LiteLLM proxy'; }
 
 set_up_node() {
     program node nodejs
@@ -86,10 +91,10 @@ set_up_node() {
     printf '%s\n' "$wanted" >"$modules/.lock"
 }
 
-if [ "$#" -eq 0 ]; then set -- system python node curl; fi
+if [ "$#" -eq 0 ]; then set -- system python litellm node curl; fi
 for part in "$@"; do
     case "$part" in
-        system | python | node) "set_up_$part" ;;
+        system | python | litellm | node) "set_up_$part" ;;
         curl) program curl ;;
         *) fail "unknown part: $part" ;;
     esac

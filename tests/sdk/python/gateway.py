@@ -35,11 +35,15 @@ def clean_environment():
 
 
 class Gateway:
-    """A running gateway: `base_url` without a trailing slash and without /v1, `log` the file with its output. Without a config file it is a demo."""
+    """A running gateway: `base_url` without a trailing slash and without /v1, `log` the file with its output.
 
-    def __init__(self, extra_environment=None, config=None):
+    Without a config file it is a demo. `folder`: `adit serve` there, with what is built in if the folder is empty.
+    """
+
+    def __init__(self, extra_environment=None, config=None, folder=None):
         self.binary = binary()
-        self.arguments = ["demo"] if config is None else ["serve", "-c", str(config)]
+        self.arguments = ["serve", "-c", str(config)] if config else ["serve"] if folder else ["demo"]
+        self.folder = folder or ROOT
         self.extra_environment = extra_environment or {}
         self.process = None
         self.base_url = None
@@ -75,7 +79,7 @@ class Gateway:
         environment["ADIT_LISTEN"] = f"127.0.0.1:{port}"
         with open(self.log, "wb") as log:
             command = [self.binary, *self.arguments]
-            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT)
         deadline = time.monotonic() + START_SECONDS
         while not self.healthy():
             if self.process.poll() is not None:

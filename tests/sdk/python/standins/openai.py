@@ -20,13 +20,16 @@ MODELS = ["gpt-4.1-mini", "gpt-5-mini", *DIMENSIONS]
 
 
 class OpenAi(StandIn):
-    """`/v1/…` with a bearer key."""
+    """`/v1/…` with a bearer key; with `KEY = None` it is a server on somebody's own machine, which knows no keys and runs any model."""
 
     KEY = "sk-standin-openai-own-key"
     own_headers = {"openai-version": "2020-10-01", "x-ratelimit-remaining-requests": "41"}
 
     def respond(self, request):
-        only_credential(request, "authorization", f"Bearer {self.KEY}")
+        if self.KEY is None:
+            only_credential(request, None, None)
+        else:
+            only_credential(request, "authorization", f"Bearer {self.KEY}")
         match (request.method, request.segments):
             case ("GET", ["v1", "models"]):
                 return Answer(body={"object": "list", "data": [_model(name) for name in MODELS]})
