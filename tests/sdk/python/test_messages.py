@@ -128,7 +128,7 @@ class TestParts:
 
     def test_a_part_that_nobody_knows(self, adit):
         answer = post(adit, {"model": "m-openai", "messages": [{"role": "user", "content": [{"type": "hologram"}]}], **MOST})
-        assert answer.status_code == 400 and "hologram" in answer.json()["error"]["message"]
+        assert answer.status_code == 400 and "messages[0].content[0]" in answer.json()["error"]["message"]
 
 
 class TestTools:
@@ -218,7 +218,7 @@ class TestUsage:
     def test_count_tokens(self, client, model):
         short = client.messages.count_tokens(model=model, messages=HELLO).input_tokens
         long = client.messages.count_tokens(model=model, messages=HELLO, system="x" * 400, tools=TOOLS).input_tokens
-        assert 0 < short < 20 and long >= short + 100
+        assert 0 < short < 60 and long >= short + 100
 
     def test_where_nobody_counts(self, client):
         # OpenAI has no count for chats. An estimate or a clear refusal, never a mere 500.

@@ -75,10 +75,10 @@ class TestOrder:
             assert bedrock(gateway.base_url).converse(modelId="nobody-knows-it", messages=BLOCKS)["stopReason"] == "end_turn"
 
     def test_the_default_provider_is_the_last(self, adit, backends):
-        # Bedrock has no such name.
         assert chat(adit, "nobody-knows-it").json()["error"]["code"] == "model_not_found"
-        with backends.gateway(routing={"default_provider": "openai"}) as gateway:
-            assert provider_of(chat(gateway.base_url, "nobody-knows-it")) == "openai"
+        with backends.gateway(routing={"default_provider": "anthropic"}) as gateway:
+            # The stand-in for Anthropic has no list of its models.
+            assert provider_of(chat(gateway.base_url, "nobody-knows-it")) == "anthropic"
 
     def test_a_provider_that_is_not_there(self, adit):
         assert chat(adit, GPT, **{"x-provider": "nobody"}).status_code in (400, 404)

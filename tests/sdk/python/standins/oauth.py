@@ -18,7 +18,7 @@ TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
 
 
 class OAuth(StandIn):
-    """Issues tokens; `lifetime` is what it says of the next ones. A Vertex stand-in asks `accepts`."""
+    """Issues tokens that live for `lifetime` seconds; a Vertex stand-in asks `accepts`."""
 
     PROJECT = "standin-project"
     EMAIL = "adit@standin-project.iam.gserviceaccount.com"
@@ -29,7 +29,7 @@ class OAuth(StandIn):
         super().__init__()
         self.lifetime = lifetime
         self.key = Key()
-        self.issued = []
+        self.issued = {}
 
     def service_account(self):
         """What stands in the file that GOOGLE_APPLICATION_CREDENTIALS names."""
@@ -45,8 +45,8 @@ class OAuth(StandIn):
         }
 
     def accepts(self, authorization):
-        """Whether a header is a token of the last two issued: an older one should have been replaced."""
-        return authorization in [f"Bearer {token}" for token in self.issued[-2:]]
+        """Whether a header is a token that was issued and still lives."""
+        return self.issued.get(authorization.removeprefix("Bearer "), 0) > time.monotonic()
 
     def respond(self, request):
         match (request.method, request.path):
@@ -71,8 +71,9 @@ class OAuth(StandIn):
         return {"error": "invalid_grant", "error_description": refusal.message}
 
     def _token(self):
-        self.issued.append(f"ya29.standin-{len(self.issued) + 1}")
-        return Answer(body={"access_token": self.issued[-1], "expires_in": self.lifetime, "token_type": "Bearer"})
+        token = f"ya29.standin-{len(self.issued) + 1}"
+        self.issued[token] = time.monotonic() + self.lifetime
+        return Answer(body={"access_token": token, "expires_in": self.lifetime, "token_type": "Bearer"})
 
     def _check(self, request):
         if request.header("content-type") != "application/x-www-form-urlencoded":

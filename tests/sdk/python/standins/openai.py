@@ -16,7 +16,7 @@ CREATED = 1_790_000_000
 FINISH = {"end": "stop", "stop": "stop", "length": "length", "tool": "tool_calls"}
 # Dimensions by default; models that are not here are no embedding models.
 DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
-MODELS = ["gpt-4.1-mini", "gpt-5-mini", *DIMENSIONS]
+MODELS = ["gpt-4.1-mini", "gpt-4.1-nano", "gpt-5-mini", *DIMENSIONS]
 
 
 class OpenAi(StandIn):
@@ -36,7 +36,7 @@ class OpenAi(StandIn):
             case ("GET", ["v1", "models", name]) if name in MODELS:
                 return Answer(body=_model(name))
             case ("POST", ["v1", *operation]):
-                return serve(request, "/".join(operation))
+                return serve(request, "/".join(operation), known=MODELS if self.KEY else None)
         raise Refusal(404, f"Invalid URL ({request.method} {request.path})")
 
     def render(self, request, refusal):
@@ -69,12 +69,12 @@ class Azure(StandIn):
 def error(refusal):
     """An error in OpenAI's form."""
     kind = {429: "rate_limit_error"}.get(refusal.status, "invalid_request_error" if refusal.status < 500 else "server_error")
-    code = {401: "invalid_api_key", 429: "rate_limit_exceeded"}.get(refusal.status)
+    code = {401: "invalid_api_key", 404: "model_not_found", 429: "rate_limit_exceeded"}.get(refusal.status)
     return {"error": {"message": refusal.message, "type": kind, "param": refusal.param, "code": code}}
 
 
-def serve(request, operation, deployment=None, filtered=False):
-    """One of the two operations. `filtered`: Azure's word on what its content filter thought."""
+def serve(request, operation, deployment=None, filtered=False, known=None):
+    """One of the two operations. `filtered`: Azure's word on what its content filter thought. `known`: the only models."""
     body = request.json()
     if deployment is not None:
         # The path decides; a model in the body is ignored.
@@ -82,6 +82,9 @@ def serve(request, operation, deployment=None, filtered=False):
     if not isinstance(body.get("model"), str):
         raise Refusal(400, "you must provide a model parameter", param="model")
     body["model"], knobs = knobs_of(body["model"])
+    if known is not None and body["model"] not in known:
+        # Whoever asks a provider for what it may not have makes no mistake.
+        raise Refusal(404, f"The model `{body['model']}` does not exist or you do not have access to it.", param="model", expected=True)
     if operation == "chat/completions":
         return chat(request, body, knobs, filtered)
     if operation == "embeddings":
