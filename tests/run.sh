@@ -15,7 +15,7 @@ build() { cargo test --locked --no-run; }
 rust() { cargo test --locked --no-fail-fast; }
 curl_checks() { .venv/bin/python tests/sdk/python/gateway.py sh -c 'tests/test-openai-api.sh "$ADIT_BASE_URL"'; }
 python() { .venv/bin/python -m pytest tests/sdk/python -p no:cacheprovider; }
-node_checks() { .venv/bin/python tests/sdk/python/gateway.py npm --prefix tests/sdk/node test --silent; }
+node_checks() { .venv/bin/python tests/sdk/python/gateway.py --backends npm --prefix tests/sdk/node test --silent; }
 
 # The lines in which a runner says how it went.
 summary() {

@@ -247,6 +247,5 @@ class TestErrors:
 
 def test_what_goes_to_bedrock_is_signed_anew(client, backends):
     client.converse(modelId=BEDROCK_NOVA, messages=user("Hello"))
-    last = backends.sandbox.last()
-    assert last["verification"] == "ok"
-    assert AWS_KEY not in dict(last["headers"])["authorization"]
+    # The client's key is none that the sandbox knows.
+    assert backends.sandbox.last()["verification"] == "ok"

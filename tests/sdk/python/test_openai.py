@@ -569,9 +569,9 @@ class TestErrors:
         assert (error.code, error.param, error.type) == ("model_not_found", "model", "invalid_request_error")
         assert "no-such-model" in error.message
 
-    def test_more_than_one_choice(self, client):
+    def test_more_choices_than_there_may_be(self, client):
         with pytest.raises(openai.BadRequestError) as caught:
-            client.chat.completions.create(model=MODEL, messages=HELLO, n=2)
+            client.chat.completions.create(model=MODEL, messages=HELLO, n=129)
         assert (caught.value.param, caught.value.type) == ("n", "invalid_request_error")
 
     @pytest.mark.parametrize(
