@@ -13,6 +13,8 @@ from standins.vertex import LOCATION, Vertex
 
 KNOBS = ["error-400", "error-429", "error-500", "error-503", "error-529", "error-midstream", "cut", "slow", "hold", "gzip", "lax"]
 BEDROCK_CLAUDE = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
+# Of those that take API version 2026-10-21 too.
+BEDROCK_CLAUDE_NEW = "us.anthropic.claude-opus-4-8"
 BEDROCK_NOVA = "amazon.nova-lite-v1:0"
 # Name in the map → provider and the provider's own name. With a knob behind both they are models too.
 MODELS = {
@@ -31,6 +33,7 @@ OWN_NAMES = [MODELS["m-openai"], MODELS["m-anthropic"], MODELS["e-openai"]]
 # The sandbox has its own knobs, in its own form.
 BEDROCK_MODELS = {
     "m-bedrock-claude": BEDROCK_CLAUDE,
+    "m-bedrock-claude-new": BEDROCK_CLAUDE_NEW,
     "m-bedrock-nova": BEDROCK_NOVA,
     "e-titan": "amazon.titan-embed-text-v2:0",
     "e-titan-g1": "amazon.titan-embed-text-v1",

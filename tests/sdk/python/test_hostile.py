@@ -131,7 +131,7 @@ class TestBodies:
             (chat(tool_choice=5), "tool_choice"),
             (chat(stop=5), "stop"),
             (chat(response_format="json"), "response_format"),
-            (chat(n=2), "n"),
+            (chat(n=129), "n"),
             (chat(logprobs=True), "logprobs"),
         ],
     )
