@@ -83,10 +83,14 @@ class Backends:
         for stand_in in self.stand_ins:
             stand_in.forget()
 
+    def service_account(self, oauth):
+        """A service account's file, whose tokens come from that token server."""
+        account = Path(tempfile.mkdtemp(dir=self._folder)) / "service-account.json"
+        account.write_text(json.dumps(oauth.service_account()))
+        return str(account)
+
     def providers(self):
         """The `providers` of `models.yaml`."""
-        account = self._folder / "service-account.json"
-        account.write_text(json.dumps(self.oauth.service_account()))
         azure = {"type": "azure_openai", "endpoint": self.azure.base_url, "api_key": self.azure.KEY}
         return {
             "bedrock": {
@@ -105,11 +109,11 @@ class Backends:
                 "project": OAuth.PROJECT,
                 "location": LOCATION,
                 "endpoint": self.vertex.base_url,
-                "credentials": str(account),
+                "credentials": self.service_account(self.oauth),
             },
         }
 
-    def gateway(self, process=None, models=None, routing=None, environment=None):
+    def gateway(self, process=None, models=None, routing=None, providers=None, environment=None):
         """An `adit serve` in front of all of them, with more for either file."""
         own = {name: {"bedrock": id} for name, id in BEDROCK_MODELS.items()}
         for name, (provider, id) in MODELS.items():
@@ -122,6 +126,6 @@ class Backends:
         rules = {"default_provider": "bedrock", "cooldown": None, **(routing or {})}
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         # JSON is YAML.
-        (folder / "models.yaml").write_text(json.dumps({"providers": self.providers(), "models": own | (models or {}), "routing": rules}))
+        (folder / "models.yaml").write_text(json.dumps({"providers": self.providers() | (providers or {}), "models": own | (models or {}), "routing": rules}))
         (folder / "adit.yaml").write_text(json.dumps({"models": "models.yaml", **(process or {})}))
         return Gateway(environment, config=folder / "adit.yaml")

@@ -13,6 +13,8 @@ GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 # How far the two clocks may be apart.
 SKEW_SECONDS = 60
+# How long after its end a token is still taken: a request may have been on its way.
+LEEWAY_SECONDS = 5
 LONGEST_SECONDS = 3600
 TOKEN_PATH = "/computeMetadata/v1/instance/service-accounts/default/token"
 
@@ -46,7 +48,7 @@ class OAuth(StandIn):
 
     def accepts(self, authorization):
         """Whether a header is a token that was issued and still lives."""
-        return self.issued.get(authorization.removeprefix("Bearer "), 0) > time.monotonic()
+        return self.issued.get(authorization.removeprefix("Bearer "), 0) + LEEWAY_SECONDS > time.monotonic()
 
     def respond(self, request):
         match (request.method, request.path):
