@@ -17,7 +17,7 @@ const HAIKU: &str = "anthropic.claude-3-haiku-20240307-v1:0";
 
 fn translate(body: &str, capabilities: &Capabilities) -> Result<Encoded, ApiError> {
     let question = Question::decode(Surface::ChatCompletions, "", body)?;
-    let options = Options { model: HAIKU, capabilities, policy: Policy::default(), default_max_tokens: None, stream: question.stream };
+    let options = Options { model: HAIKU, family: HAIKU, capabilities, policy: Policy::default(), default_max_tokens: None, stream: question.stream };
     question.encode(&Target { api: Api::Converse, options, guardrail: None })
 }
 

@@ -173,7 +173,8 @@ fn a_small_request_takes_few_allocations() {
     let mut dropped = Vec::new();
     let counted = measure(|| {
         let question = Question::decode(Surface::ChatCompletions, "", body).unwrap();
-        let options = Options { model: HAIKU, family: HAIKU, capabilities: &capabilities, policy: Policy::default(), default_max_tokens: None, stream: question.stream };
+        let options =
+            Options { model: HAIKU, family: HAIKU, capabilities: &capabilities, policy: Policy::default(), default_max_tokens: None, stream: question.stream };
         dropped = question.encode(&Target { api: Api::Converse, options, guardrail: None }).unwrap().dropped;
     });
     assert!(dropped.is_empty(), "{dropped:?}");

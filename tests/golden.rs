@@ -210,6 +210,7 @@ fn encode(question: &Question<'_>, api: Api, target: &Target) -> Result<Encoded,
     }
     let options = Options {
         model,
+        family: model,
         capabilities: &capabilities,
         policy: Policy { unsupported: target.unsupported, unknown: target.unknown },
         default_max_tokens: target.default_max_tokens,

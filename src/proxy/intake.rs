@@ -116,7 +116,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     // The client's bytes are not needed any more: the planned body is what every attempt sends.
     drop(body);
     let chunked = session.req_header().version > Version::HTTP_10;
-    if !chunked {
+    if !chunked && (draft.stream || ctx.surface.is_none()) {
         // Only the end of the connection ends an answer of unknown length: say so.
         session.set_keepalive(None);
     }

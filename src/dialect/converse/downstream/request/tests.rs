@@ -102,7 +102,7 @@ fn every_typed_member() {
     assert!(request.service_tier.unwrap() == "flex");
     assert_eq!(request.metadata.len(), 2);
     assert!(style.stop_sequence && request.tells_stop);
-    assert!(request.unsupported.is_empty() && request.extras.is_empty());
+    assert!(request.unsupported == ["guardContent"] && request.extras.is_empty());
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn every_block_of_a_user() {
             "cache None",
         ]
     );
-    assert_eq!(request.unsupported, ["s3Location.bucketOwner"]);
+    assert_eq!(request.unsupported, ["s3Location.bucketOwner", "guardContent"]);
 }
 
 #[test]
