@@ -33,7 +33,8 @@ for (const model of every) {
       const turn = await client.chat.completions.stream({ model, messages, tools, ...most }).finalChatCompletion();
       const { content, tool_calls: calls } = turn.choices[0].message;
       assert.deepEqual(calls.map((call) => call.function.name), ["get_weather", "get_time"]);
-      messages.push({ role: "assistant", content, tool_calls: calls.map(({ id, type, function: { name, arguments: text } }) => ({ id, type, function: { name, arguments: text } })) });
+      const sent = calls.map(({ id, type, function: called }) => ({ id, type, function: { name: called.name, arguments: called.arguments } }));
+      messages.push({ role: "assistant", content, tool_calls: sent });
       calls.forEach((call, at) => messages.push({ role: "tool", tool_call_id: call.id, content: ["rain", "noon"][at] }));
       const answer = await client.chat.completions.create({ model, messages, tools, ...most });
       assert.equal(answer.choices[0].message.content, "The tool says: rain; The tool says: noon");

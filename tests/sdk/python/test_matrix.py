@@ -9,7 +9,8 @@ from test_openai import png
 
 pytestmark = pytest.mark.usefixtures("content")
 
-PROVIDERS = ["m-bedrock-claude", "m-bedrock-claude-new", "m-bedrock-nova", "m-openai", "m-azure", "m-azure-v1", "m-anthropic", "m-vertex-gemini", "m-vertex-claude"]
+BEDROCK = ["m-bedrock-claude", "m-bedrock-claude-new", "m-bedrock-nova"]
+PROVIDERS = [*BEDROCK, "m-openai", "m-azure", "m-azure-v1", "m-anthropic", "m-vertex-gemini", "m-vertex-claude"]
 SYSTEM = "(system: Be brief.)"
 # InvokeModel's body is the model's own on Bedrock, and passes untouched: Nova takes no Messages body, and what the newest SDK says of its version
 # is refused by models whose id ends in one.
@@ -63,7 +64,7 @@ def check(replies):
 def test_a_conversation(adit, backends, client, model, stream):
     replies = converse(CLIENTS[client](adit, model, "Be brief."), stream)
     check(replies)
-    if not model.startswith("m-bedrock"):
+    if model not in BEDROCK:
         requests = backends.behind(model).wait()
         assert [(reply.input, reply.output) for reply in replies] == [usage_of(request.answer) for request in requests]
 

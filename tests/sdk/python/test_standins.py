@@ -11,6 +11,7 @@ import pytest
 import clients
 from conftest import KEY, TIMEOUT_SECONDS
 from gateway import Sandbox
+from standins import schema
 from standins.anthropic import Anthropic
 from standins.oauth import GRANT, SCOPE, OAuth
 from standins.openai import Azure, OpenAi
@@ -71,7 +72,8 @@ class TestOpenAi:
         assert (answer.choices[0].finish_reason, answer.choices[0].message.content) == ("tool_calls", "I'll call get_weather.")
         (call,) = answer.choices[0].message.tool_calls
         assert json.loads(call.function.arguments) == {"city": "Paris"}
-        messages += [answer.choices[0].message.model_dump(include={"role", "content", "tool_calls"}), {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+        turn = answer.choices[0].message.model_dump(include={"role", "content", "tool_calls"})
+        messages += [turn, {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
         answer = client.chat.completions.create(model=GPT, messages=messages, tools=[WEATHER])
         assert answer.choices[0].message.content == "The tool says: sunny (system: Be brief.)"
         assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
@@ -94,8 +96,8 @@ class TestOpenAi:
         file = {"type": "file", "file": {"filename": "report.pdf", "file_data": data_url("application/pdf", pdf())}}
         answer = client.chat.completions.create(model=GPT, messages=[{"role": "user", "content": [{"type": "text", "text": "Read"}, file]}])
         assert answer.choices[0].message.content == f"Echo: Read [document pdf, {len(pdf())} bytes]"
-        schema = {"name": "city", "schema": WEATHER["function"]["parameters"], "strict": True}
-        answer = client.chat.completions.create(model=GPT, messages=HELLO, response_format={"type": "json_schema", "json_schema": schema})
+        wanted = {"name": "city", "schema": WEATHER["function"]["parameters"], "strict": True}
+        answer = client.chat.completions.create(model=GPT, messages=HELLO, response_format={"type": "json_schema", "json_schema": wanted})
         assert json.loads(answer.choices[0].message.content) == {"city": "Paris"}
         assert gpt.objections == []
 
@@ -348,6 +350,46 @@ class TestKnobs:
         assert last.answer == answer.content and last.state == "complete"
         gpt.forget()
         assert gpt.requests == []
+
+
+class TestAnswers:
+    """What a stand-in says is what its vendor's schema promises."""
+
+    EVENTS = {
+        "message_start": "RawMessageStartEvent",
+        "content_block_start": "RawContentBlockStartEvent",
+        "content_block_delta": "RawContentBlockDeltaEvent",
+        "content_block_stop": "RawContentBlockStopEvent",
+        "message_delta": "RawMessageDeltaEvent",
+        "message_stop": "RawMessageStopEvent",
+    }
+
+    def test_openai(self, gpt):
+        client = openai_client(gpt)
+        for more in ({}, {"tools": [WEATHER], "tool_choice": "required"}, {"n": 2}):
+            client.chat.completions.create(model=GPT, messages=HELLO, **more)
+            schema.openai("CreateChatCompletionResponse", lax=True).validate(json.loads(gpt.last().answer))
+            list(client.chat.completions.create(model=GPT, messages=HELLO, stream=True, **more))
+            for line in gpt.last().answer.decode().split("\n\n")[:-2]:
+                schema.openai("CreateChatCompletionStreamResponse", lax=True).validate(json.loads(line.removeprefix("data: ")))
+        client.embeddings.create(model="text-embedding-3-small", input="x", dimensions=4, encoding_format="float")
+        schema.openai("CreateEmbeddingResponse", lax=True).validate(json.loads(gpt.last().answer))
+        client.models.list()
+        schema.openai("ListModelsResponse", lax=True).validate(json.loads(gpt.last().answer))
+
+    @pytest.mark.parametrize("version", schema.ANTHROPIC_VERSIONS)
+    def test_anthropic(self, claude, version):
+        client = anthropic_client(claude, default_headers={"anthropic-version": version})
+        thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+        for more in ({}, {"tools": [TOOL], "tool_choice": {"type": "any"}}, thinking):
+            client.messages.create(model=CLAUDE, max_tokens=2000, messages=HELLO, **more)
+            schema.anthropic(version, "Message", lax=True).validate(json.loads(claude.last().answer))
+            list(client.messages.create(model=CLAUDE, max_tokens=2000, messages=HELLO, stream=True, **more))
+            for block in claude.last().answer.decode().strip().split("\n\n"):
+                event = json.loads(block.split("\ndata: ")[1])
+                if event["type"] != "ping":
+                    schema.anthropic(version, self.EVENTS[event["type"]], lax=True).validate(event)
+        assert claude.objections == []
 
 
 class TestConversation:

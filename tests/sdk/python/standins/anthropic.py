@@ -66,7 +66,8 @@ class Cache:
 
     def usage(self, body):
         """Input tokens, apart by what the cache has to do with them."""
-        blocks = [*body.get("tools", []), *rules.blocks(body.get("system", "")), *(block for message in body["messages"] for block in rules.blocks(message["content"]))]
+        blocks = [*body.get("tools", []), *rules.blocks(body.get("system", ""))]
+        blocks += [block for message in body["messages"] for block in rules.blocks(message["content"])]
         total = read = written = 0
         ttls = {"5m": 0, "1h": 0}
         prefix = hashlib.sha256(body["model"].encode())

@@ -135,9 +135,10 @@ def question(body, raw):
     stop = body.get("stop") or []
     asked.stops = [stop] if isinstance(stop, str) else stop
     response_format = body.get("response_format") or {}
-    asked.schema = {"json_schema": lambda: response_format["json_schema"]["schema"], "json_object": lambda: {"type": "object", "additionalProperties": True}}.get(
-        response_format.get("type"), lambda: None
-    )()
+    if response_format.get("type") == "json_schema":
+        asked.schema = response_format["json_schema"]["schema"]
+    if response_format.get("type") == "json_object":
+        asked.schema = {"type": "object", "additionalProperties": True}
     return asked
 
 
@@ -182,7 +183,8 @@ def _usage(body, said):
 
 
 def _head(body, kind):
-    return {"id": "chatcmpl-standin0001", "object": kind, "created": CREATED, "model": body["model"], "service_tier": "default", "system_fingerprint": "fp_standin"}
+    more = {"service_tier": "default", "system_fingerprint": "fp_standin"}
+    return {"id": "chatcmpl-standin0001", "object": kind, "created": CREATED, "model": body["model"], **more}
 
 
 def _filters():

@@ -248,7 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, request, answer):
         headers = {**self.stand_in.own_headers, **answer.headers}
         if answer.frames is not None:
-            self._head(answer.status, {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "transfer-encoding": "chunked", **headers})
+            own = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache", "transfer-encoding": "chunked"}
+            self._head(answer.status, {**own, **headers})
             self._stream(request, answer)
             return
         body = answer.bytes()
