@@ -164,7 +164,7 @@ class TestInvoke:
         assert message["content"][0]["text"] == "Echo: Hello" and message["stop_reason"] == "end_turn"
 
     def test_the_anthropic_package(self, adit):
-        for model in (BEDROCK_CLAUDE_NEW, "m-openai"):
+        for model in (BEDROCK_CLAUDE, BEDROCK_CLAUDE_NEW, "m-openai"):
             client = anthropic.AnthropicBedrock(
                 base_url=adit, aws_access_key=AWS_KEY, aws_secret_key=AWS_SECRET, aws_region="us-east-1", max_retries=0, timeout=TIMEOUT_SECONDS
             )

@@ -228,6 +228,16 @@ class TestUsage:
             assert error.status_code in (400, 404, 501)
 
 
+class TestModels:
+    def test_the_list_in_its_own_shape(self, client):
+        models = {model.id: model for model in client.models.list()}
+        assert {"m-anthropic", "m-openai", "m-bedrock-nova"} <= set(models)
+        assert all(model.type == "model" and model.display_name and model.created_at for model in models.values())
+        assert client.models.retrieve("m-openai").id == "m-openai"
+        with pytest.raises(anthropic.NotFoundError):
+            client.models.retrieve("no-such-model")
+
+
 class TestBedrock:
     """What InvokeModel gets is the client's own body, but for three members."""
 
