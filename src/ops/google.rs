@@ -48,7 +48,7 @@ struct Inner {
 
 /// A source of tokens.
 enum Source {
-    ServiceAccount(CustomServiceAccount),
+    ServiceAccount(Box<CustomServiceAccount>),
     Other(AccessTokenCredentials),
 }
 
@@ -158,7 +158,7 @@ async fn open(file: Option<&Path>) -> Result<Source, String> {
             let json: Value = serde_json::from_str(&text).map_err(|_| format!("{} is no JSON", path.display()))?;
             match json.get("type").and_then(Value::as_str) {
                 Some("service_account") => {
-                    return CustomServiceAccount::from_json(&text).map(Source::ServiceAccount).map_err(|error| chain(&error));
+                    return CustomServiceAccount::from_json(&text).map(|account| Source::ServiceAccount(Box::new(account))).map_err(|error| chain(&error));
                 }
                 Some("authorized_user") => user_account::Builder::new(json).with_scopes([SCOPE]).build_access_token_credentials(),
                 Some("external_account") => external_account::Builder::new(json).with_scopes([SCOPE]).build_access_token_credentials(),

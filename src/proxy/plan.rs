@@ -255,7 +255,7 @@ fn accept(stream: bool, stream_type: &'static str) -> (HeaderName, HeaderValue) 
     (ACCEPT, HeaderValue::from_static(if stream { stream_type } else { "application/json" }))
 }
 
-fn text<'b>(body: &'b Bytes) -> Result<&'b str, ApiError> {
+fn text(body: &Bytes) -> Result<&str, ApiError> {
     std::str::from_utf8(body).map_err(|error| ApiError::new(ErrorKind::InvalidRequest, format!("The body is not valid UTF-8 at byte {}.", error.valid_up_to())))
 }
 

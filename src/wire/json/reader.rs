@@ -488,8 +488,8 @@ mod tests {
     #[test]
     fn brackets_of_every_depth_are_matched() {
         for depth in [1, 2, 63, 64, 65, 127, 128, 129, 200] {
-            let open = |at: usize| if at % 3 == 0 { "{\"a\":" } else { "[" };
-            let close = |at: usize| if at % 3 == 0 { "}" } else { "]" };
+            let open = |at: usize| if at.is_multiple_of(3) { "{\"a\":" } else { "[" };
+            let close = |at: usize| if at.is_multiple_of(3) { "}" } else { "]" };
             let mut text: String = (0..depth).map(open).collect();
             text.push('1');
             text.extend((0..depth).rev().map(close));
