@@ -7,6 +7,7 @@
 //! JSON Schema: <https://json-schema.org/draft/2020-12/json-schema-core>.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use crate::chat::fields::{Fields, Members};
 use crate::wire::json::{Kind, Raw, Text};
@@ -70,6 +71,30 @@ pub fn is_open(schema: &str) -> bool {
         {
             return true;
         }
+    }
+    false
+}
+
+/// Whether some object of the schema names members that need not be there, which OpenAI's strict mode does not allow. A schema that is too deep for that mode
+/// counts as one.
+pub fn has_optional(schema: &str) -> bool {
+    /// More levels than OpenAI takes.
+    const DEPTH: usize = 16;
+    let mut todo: Vec<(Raw<'_>, usize)> = Raw::parse(schema).ok().map(|raw| (raw, 0)).into_iter().collect();
+    while let Some((raw, depth)) = todo.pop() {
+        let Some(members) = Members::of(raw) else { continue };
+        if depth > DEPTH {
+            return true;
+        }
+        let named = |name: &str| members.value(name).and_then(Members::of).into_iter().flat_map(|Members(list)| list);
+        let required: Vec<Text<'_>> = members.value("required").and_then(|list| list.read().ok()).unwrap_or_default();
+        let required: HashSet<Cow<'_, str>> = required.iter().map(Text::unescape).collect();
+        if named("properties").any(|(name, _)| !required.contains(&name.unescape())) {
+            return true;
+        }
+        let listed = ["anyOf", "oneOf", "allOf", "prefixItems"].into_iter().filter_map(|name| members.value(name)?.read::<Vec<Raw<'_>>>().ok()).flatten();
+        let inside = ["properties", "$defs", "definitions"].into_iter().flat_map(named).map(|(_, schema)| schema);
+        todo.extend(inside.chain(listed).chain(members.value("items")).map(|schema| (schema, depth + 1)));
     }
     false
 }
@@ -321,6 +346,25 @@ mod tests {
         assert!(is_open(r#"{"additionalProperties" : true}"#));
         assert!(!is_open(r#"{"additionalProperties": false}"#));
         assert!(!is_open(r#"{"enum":["additionalProperties"]}"#));
+    }
+
+    #[test]
+    fn members_that_need_not_be_there_are_found() {
+        for (schema, optional) in [
+            (r#"{"type":"object","properties":{}}"#, false),
+            (r#"{"properties":{"a":{},"b\u00e9":{}},"required":["bé","a"]}"#, false),
+            (r#"{"properties":{"a":{}}}"#, true),
+            (r#"{"properties":{"a":{}},"required":"a"}"#, true),
+            (r#"{"properties":{"a":{"properties":{"b":{}}}},"required":["a"]}"#, true),
+            (r#"{"items":{"anyOf":[{"type":"null"},{"properties":{"b":{}}}]}}"#, true),
+            (r#"{"$defs":{"x":{"properties":{"b":{}}}}}"#, true),
+            (r#"{"properties":{"properties":{"type":"string"}},"required":["properties"]}"#, false),
+            (r#"{"enum":[{"properties":{"a":1}}]}"#, false),
+            ("true", false),
+        ] {
+            assert_eq!(has_optional(schema), optional, "{schema}");
+        }
+        assert!(has_optional(&(r#"{"items":"#.repeat(100) + "{}" + &"}".repeat(100))));
     }
 
     #[test]

@@ -23,6 +23,7 @@ use serde::Deserialize;
 
 use crate::chat::capability::Reasoning;
 use crate::chat::names::{ToolNames, is_name};
+use crate::chat::schema::{self, Wish};
 use crate::chat::{ApiError, Effort, Encoded, Ledger, Options, OutputFormat, Part, Request, Restore, Tool, ToolChoice};
 use crate::wire::json::{Array, Kind, Object, Text, write_string, write_text};
 
@@ -32,8 +33,6 @@ use turns::Conversation;
 const STOP_MAX: usize = 4;
 /// What a shape is called that has no name.
 const SHAPE_NAME: &str = "response";
-/// A schema for a tool whose own is none.
-const EMPTY_SCHEMA: &str = r#"{"type":"object","properties":{}}"#;
 
 /// Writes a chat request as a Chat Completions body.
 ///
@@ -173,7 +172,7 @@ impl Settings {
                 Some(ToolChoice::Auto | ToolChoice::None) | None => Ok(()),
             };
         }
-        self.write("tools", |out| Array::write(out, |tools| request.tools.iter().for_each(|tool| tools.object(|item| write_tool(item, tool, names)))));
+        self.write("tools", |out| Array::write(out, |tools| request.tools.iter().for_each(|tool| tools.object(|item| write_tool(item, tool, names, ledger)))));
         match &request.tool_choice {
             None => {}
             Some(ToolChoice::Auto) => self.put("tool_choice", "\"auto\""),
@@ -250,20 +249,31 @@ fn never_thinks(id: &str) -> bool {
     id.starts_with("gpt-4") || id.starts_with("gpt-3.5")
 }
 
-fn write_tool(item: &mut Object<'_>, tool: &Tool<'_>, names: &ToolNames<'_>) {
+fn write_tool(item: &mut Object<'_>, tool: &Tool<'_>, names: &ToolNames<'_>, ledger: &mut Ledger) {
     item.string("type", "function");
     item.object("function", |function| {
         function.string("name", &names.wire(&tool.name));
         if let Some(description) = tool.description.as_ref().filter(|text| !text.is_blank()) {
             function.text("description", description);
         }
-        if let Some(schema) = tool.parameters {
-            function.raw("parameters", if schema.kind() == Kind::Object { schema.as_str() } else { EMPTY_SCHEMA });
+        let schema = tool.parameters.map(|schema| if schema.kind() == Kind::Object { schema.as_str() } else { schema::EMPTY });
+        // Others call a schema strict that leaves members out; OpenAI refuses the whole request for it.
+        let strict = tool.strict.filter(|strict| !*strict || schema.is_none_or(is_strict));
+        if tool.strict.is_some() && strict.is_none() {
+            ledger.note("tools[].strict");
         }
-        if let Some(strict) = tool.strict {
+        if let Some(schema) = schema {
+            function.raw("parameters", &schema::rewrite(schema, Wish { closed: strict == Some(true), plain_patterns: false }));
+        }
+        if let Some(strict) = strict {
             function.bool("strict", strict);
         }
     });
+}
+
+/// Whether OpenAI's strict mode takes a schema, once its objects are closed.
+fn is_strict(schema: &str) -> bool {
+    !schema::is_open(schema) && !schema::has_optional(schema)
 }
 
 fn write_format(out: &mut Vec<u8>, format: &OutputFormat<'_>) {

@@ -133,7 +133,7 @@ pub(super) fn file<'r>(document: &'r Document<'_>, param: impl Fn() -> String, o
             }
             let media_type = media_type(document, &head);
             let name = match name.filter(|name| !name.is_blank()) {
-                Some(name) => Cow::Borrowed(name.escaped()),
+                Some(name) => with_ending(name, &media_type),
                 None => Cow::Owned(format!("document.{}", document_format(&media_type).unwrap_or("bin"))),
             };
             if let Some(context) = context.filter(|context| !context.is_blank()) {
@@ -143,6 +143,15 @@ pub(super) fn file<'r>(document: &'r Document<'_>, param: impl Fn() -> String, o
             out.push(Piece::File { name, media_type, base64: compact(text) });
             Ok(())
         }
+    }
+}
+
+/// A file's name, with an ending where there is none that tells what it is: Bedrock's clients may not write a dot, and servers go by the ending.
+fn with_ending<'r>(name: &'r Text<'_>, media_type: &str) -> Cow<'r, str> {
+    let known = ending(&name.unescape()).and_then(document_format).is_some();
+    match document_format(media_type).filter(|_| !known) {
+        Some(format) => Cow::Owned(format!("{}.{format}", name.escaped())),
+        None => Cow::Borrowed(name.escaped()),
     }
 }
 

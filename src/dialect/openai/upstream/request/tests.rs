@@ -206,7 +206,10 @@ fn trap_39_media() {
         (None, Some("application/pdf"), "AAAA", "document.pdf", "data:application/pdf;base64,AAAA"),
         (None, Some("pdf"), "AAAA", "document.pdf", "data:application/pdf;base64,AAAA"),
         (Some("t.csv"), None, "AAAA", "t.csv", "data:text/csv;base64,AAAA"),
-        (Some("t"), Some("text/plain; charset=utf-8"), "AAAA", "t", "data:text/plain;base64,AAAA"),
+        (Some("t"), Some("text/plain; charset=utf-8"), "AAAA", "t.txt", "data:text/plain;base64,AAAA"),
+        (Some("Report 2024"), Some("pdf"), "JVBERi0xLjc=", "Report 2024.pdf", "data:application/pdf;base64,JVBERi0xLjc="),
+        (Some("v1.2"), Some("pdf"), "AAAA", "v1.2.pdf", "data:application/pdf;base64,AAAA"),
+        (Some("a.b"), None, "AAAA", "a.b", "data:application/octet-stream;base64,AAAA"),
         (None, Some("a/b\"c"), "AAAA", "document.bin", "data:application/octet-stream;base64,AAAA"),
     ] {
         let found = content(vec![document(name, media_type, base64(bytes))]);
@@ -287,8 +290,30 @@ fn tool(name: &'static str, cache: Option<CachePoint<'static>>) -> Tool<'static>
 }
 
 #[test]
+fn strict_tools_are_what_openai_calls_strict() {
+    for (schema, strict) in [
+        (r#"{"type":"object","properties":{"a":{}},"required":["a"]}"#, true),
+        (r#"{"type":"object","properties":{}}"#, true),
+        (r#"{"type":"object","properties":{"a":{},"b":{}},"required":["a"]}"#, false),
+        (r#"{"type":"object","properties":{},"additionalProperties":{"type":"string"}}"#, false),
+    ] {
+        let mut request = hi();
+        request.tools = vec![Tool { parameters: Some(Raw::parse(schema).unwrap()), strict: Some(true), ..tool("f", None) }];
+        let (body, dropped) = encoded(&request, &options("m"));
+        let function = &body["tools"][0]["function"];
+        assert_eq!(function["strict"], if strict { json!(true) } else { json!(null) }, "{schema}");
+        if strict {
+            assert_eq!(function["parameters"]["additionalProperties"], false, "{schema}");
+        } else {
+            assert_eq!(function["parameters"].to_string(), serde_json::from_str::<serde_json::Value>(schema).unwrap().to_string());
+        }
+        assert_eq!(dropped.is_empty(), strict, "{dropped:?}");
+    }
+}
+
+#[test]
 fn tools_and_the_choice_among_them() {
-    let schema = Raw::parse(r#"{"type": "object", "properties": {"z": {}, "a": {}}}"#).unwrap();
+    let schema = Raw::parse(r#"{"type": "object", "properties": {"z": {}, "a": {}}, "required": ["a", "z"]}"#).unwrap();
     let mut request = hi();
     request.tools = vec![
         Tool { description: Some(Text::from_plain("d")), parameters: Some(schema), strict: Some(true), ..tool("a.b", None) },
@@ -298,7 +323,7 @@ fn tools_and_the_choice_among_them() {
     request.tool_choice = Some(ToolChoice::Tool(Text::from_plain("a.b")));
     let whole = encode(&request, &options("m")).unwrap();
     let text = String::from_utf8(whole.body).unwrap();
-    let expected = r#""tools":[{"type":"function","function":{"name":"a_b","description":"d","parameters":{"type": "object", "properties": {"z": {}, "a": {}}},"strict":true}},{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{}}}}],"tool_choice":{"type":"function","function":{"name":"a_b"}},"parallel_tool_calls":false}"#;
+    let expected = r#""tools":[{"type":"function","function":{"name":"a_b","description":"d","parameters":{"type": "object", "properties": {"z": {}, "a": {}}, "required": ["a", "z"],"additionalProperties":false},"strict":true}},{"type":"function","function":{"name":"g","parameters":{"type":"object","properties":{}}}}],"tool_choice":{"type":"function","function":{"name":"a_b"}},"parallel_tool_calls":false}"#;
     assert!(text.ends_with(expected), "{text}");
     assert_eq!(whole.restore.names, [("a_b".to_owned(), "a.b".to_owned())]);
     for (choice, written) in [(ToolChoice::Auto, "auto"), (ToolChoice::None, "none"), (ToolChoice::Any, "required")] {
