@@ -115,12 +115,17 @@ impl Settings {
         if let Some(most) = request.max_tokens.or(options.default_max_tokens) {
             self.put(if is_recent(id) { "max_completion_tokens" } else { "max_tokens" }, most.to_string());
         }
-        self.sampling(request, options, ledger)?;
+        let effort = effort(request, options, id, ledger)?;
+        // OpenAI's newer models take sampling as long as they do not think.
+        let samples = options.capabilities.sampling && !(is_recent(id) && effort.is_some_and(|effort| effort != Effort::None));
+        self.sampling(request, options, samples, ledger)?;
         self.tools(request, names, ledger)?;
         if let Some(format) = &request.output_format {
             self.write("response_format", |out| write_format(out, format));
         }
-        self.thinking(request, options, id, ledger)?;
+        if let Some(effort) = effort {
+            self.write("reasoning_effort", |out| write_string(out, effort.as_str()));
+        }
         if let Some(user) = &request.user {
             self.write("user", |out| write_text(out, user));
         }
@@ -139,10 +144,10 @@ impl Settings {
     }
 
     /// Sampling and stop texts.
-    fn sampling(&mut self, request: &Request<'_>, options: &Options<'_>, ledger: &mut Ledger) -> Result<(), ApiError> {
+    fn sampling(&mut self, request: &Request<'_>, options: &Options<'_>, samples: bool, ledger: &mut Ledger) -> Result<(), ApiError> {
         for (name, value) in [("temperature", request.temperature), ("top_p", request.top_p)] {
             match value {
-                Some(value) if options.capabilities.sampling => self.put(name, value.as_str()),
+                Some(value) if samples => self.put(name, value.as_str()),
                 Some(_) => ledger.lose(name)?,
                 None => {}
             }
@@ -192,37 +197,35 @@ impl Settings {
         }
         Ok(())
     }
+}
 
-    /// How hard to think. An effort says it in this API's own words; a budget is the next best; who wants no thoughts at all gets no word about them.
-    fn thinking(&mut self, request: &Request<'_>, options: &Options<'_>, id: &str, ledger: &mut Ledger) -> Result<(), ApiError> {
-        #[derive(Deserialize)]
-        struct Wire<'a> {
-            #[serde(borrow, rename = "type", default)]
-            kind: Option<Text<'a>>,
-            #[serde(default)]
-            budget_tokens: Option<u64>,
-        }
-        let own = request.thinking.and_then(|raw| raw.read::<Wire<'_>>().ok());
-        let is = |kind: &str| own.as_ref().is_some_and(|own| own.kind.as_ref().is_some_and(|own| own == kind));
-        if is("disabled") {
-            if request.effort.is_some_and(|effort| effort != Effort::None) {
-                ledger.note("effort");
-            }
-            return Ok(());
-        }
-        if options.capabilities.reasoning == Reasoning::None && never_thinks(id) {
-            return match request.effort {
-                _ if request.thinking.is_some() => ledger.lose("thinking"),
-                Some(Effort::None) | None => Ok(()),
-                Some(_) => ledger.lose("reasoning_effort"),
-            };
-        }
-        let budget = own.as_ref().and_then(|own| own.budget_tokens).filter(|_| is("enabled"));
-        if let Some(effort) = request.effort.or_else(|| budget.map(effort_of)) {
-            self.write("reasoning_effort", |out| write_string(out, effort.as_str()));
-        }
-        Ok(())
+/// How hard to think. An effort says it in this API's own words; a budget is the next best; who wants no thoughts at all gets no word about them.
+fn effort(request: &Request<'_>, options: &Options<'_>, id: &str, ledger: &mut Ledger) -> Result<Option<Effort>, ApiError> {
+    #[derive(Deserialize)]
+    struct Wire<'a> {
+        #[serde(borrow, rename = "type", default)]
+        kind: Option<Text<'a>>,
+        #[serde(default)]
+        budget_tokens: Option<u64>,
     }
+    let own = request.thinking.and_then(|raw| raw.read::<Wire<'_>>().ok());
+    let is = |kind: &str| own.as_ref().is_some_and(|own| own.kind.as_ref().is_some_and(|own| own == kind));
+    if is("disabled") {
+        if request.effort.is_some_and(|effort| effort != Effort::None) {
+            ledger.note("effort");
+        }
+        return Ok(None);
+    }
+    if options.capabilities.reasoning == Reasoning::None && never_thinks(id) {
+        match request.effort {
+            _ if request.thinking.is_some() => ledger.lose("thinking")?,
+            Some(Effort::None) | None => {}
+            Some(_) => ledger.lose("reasoning_effort")?,
+        }
+        return Ok(None);
+    }
+    let budget = own.as_ref().and_then(|own| own.budget_tokens).filter(|_| is("enabled"));
+    Ok(request.effort.or_else(|| budget.map(effort_of)))
 }
 
 /// The effort that is worth a budget of thinking tokens.

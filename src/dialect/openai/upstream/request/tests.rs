@@ -290,6 +290,25 @@ fn tool(name: &'static str, cache: Option<CachePoint<'static>>) -> Tool<'static>
 }
 
 #[test]
+fn trap_33_openai_s_models_take_no_sampling_while_they_think() {
+    for (model, effort, taken) in [
+        ("gpt-5.2", None, true),
+        ("gpt-5.2", Some(Effort::None), true),
+        ("gpt-5.2", Some(Effort::Low), false),
+        ("gpt-5", None, false),
+        ("gpt-4o", None, true),
+        ("google/gemini-3-pro", Some(Effort::Low), true),
+    ] {
+        let request = Request { temperature: Raw::parse("0.5").ok(), effort, ..hi() };
+        let capabilities = Capabilities::of(model);
+        let options = Options { model, capabilities: &capabilities, policy: Policy::default(), default_max_tokens: None, stream: false };
+        let (body, dropped) = encoded(&request, &options);
+        assert_eq!(body["temperature"], if taken { json!(0.5) } else { json!(null) }, "{model} {effort:?}");
+        assert_eq!(dropped.contains(&"temperature".to_owned()), !taken, "{model} {effort:?}");
+    }
+}
+
+#[test]
 fn strict_tools_are_what_openai_calls_strict() {
     for (schema, strict) in [
         (r#"{"type":"object","properties":{"a":{}},"required":["a"]}"#, true),
