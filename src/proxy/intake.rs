@@ -266,7 +266,7 @@ fn draft(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, c
     let route = route::route(&current.snapshot, &model, wish, usable, fastrand::u64(..)).map_err(explained)?;
     let upstream = upstream(&route.target.provider)?;
     let now = ctx.received.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let asked = Asked { surface, model: &model, stream, headers: &head.headers, body, request_id: &ctx.request_id, now };
+    let asked = Asked { surface, model: &model, query: head.uri.query(), stream, headers: &head.headers, body, request_id: &ctx.request_id, now };
     plan::plan(&asked, route, upstream)
 }
 

@@ -44,6 +44,8 @@ pub(super) struct Asked<'a> {
     pub(super) surface: Surface,
     /// As the client named it.
     pub(super) model: &'a str,
+    /// Behind the path.
+    pub(super) query: Option<&'a str>,
     /// Whether a stream is asked for, where the body says so.
     pub(super) stream: bool,
     pub(super) headers: &'a HeaderMap,

@@ -38,6 +38,14 @@ fn relayed(call: Call, body: Bytes, stream: bool) -> Parts {
     Parts { call, body, stream, dropped: Vec::new(), answer: Answer::Relay { watched: Watched::Anthropic, api: Api::Anthropic, native: false }, fan: None }
 }
 
+/// Anthropic's packages say `?beta=true` where they use what is not settled yet.
+fn with_query(path: String, asked: &Asked<'_>) -> String {
+    match asked.query {
+        Some(query) => format!("{path}?{query}"),
+        None => path,
+    }
+}
+
 /// Messages to Anthropic, or to Claude on Vertex.
 pub(super) fn relay(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiError> {
     let mut headers = headers(asked.headers, asked.stream);
@@ -46,7 +54,7 @@ pub(super) fn relay(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiErro
             version_header(&mut headers);
             let mut json = String::new();
             let edits = model_edit(asked, &target.model, &mut json);
-            Ok(relayed(post(anthropic::messages_path(base_url), headers), edited(asked.body, &edits)?, asked.stream))
+            Ok(relayed(post(with_query(anthropic::messages_path(base_url), asked), headers), edited(asked.body, &edits)?, asked.stream))
         }
         ProviderKind::Vertex { project: Some(project), location, endpoint, .. } => {
             headers.retain(|(name, _)| name != "anthropic-version");
@@ -65,7 +73,7 @@ pub(super) fn relay_count(asked: &Asked<'_>, target: &Target) -> Result<Parts, A
             version_header(&mut headers);
             let mut json = String::new();
             let edits = model_edit(asked, &target.model, &mut json);
-            Ok(relayed(post(anthropic::count_path(base_url), headers), edited(asked.body, &edits)?, false))
+            Ok(relayed(post(with_query(anthropic::count_path(base_url), asked), headers), edited(asked.body, &edits)?, false))
         }
         ProviderKind::Vertex { project: Some(project), location, endpoint, .. } => {
             headers.retain(|(name, _)| name != "anthropic-version");
