@@ -27,10 +27,11 @@ impl<'e> Environment<'e> {
         (self.lookup)(name).filter(|value| !value.is_empty())
     }
 
-    /// What `${name}` in a file means: the variable, or `ADIT_GEO` made from the region.
+    /// What `${name}` in a file means: the variable, its other name, or `ADIT_GEO` made from the region.
     pub(super) fn expand(&self, name: &str) -> Option<String> {
         let value = (self.lookup)(name);
         match name {
+            "OPENAI_BASE_URL" => value.filter(|url| !url.is_empty()).or_else(|| (self.lookup)("OPENAI_API_BASE")),
             "ADIT_GEO" => value.or_else(|| Some(bedrock::geography(&self.region_or_default()).to_owned())),
             _ => value,
         }

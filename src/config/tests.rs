@@ -300,3 +300,16 @@ fn capabilities_of_the_model_and_then_of_the_target_win_over_the_table() {
     let tools: Vec<bool> = snapshot.models.find("m").unwrap().targets.iter().map(|target| target.capabilities.tools).collect();
     assert_eq!(tools, [false, true]);
 }
+
+#[test]
+fn the_servers_variable_has_two_names_in_files_too() {
+    let models = "providers: { o: { type: openai, base_url: \"${OPENAI_BASE_URL:-https://api.openai.com/v1}\" } }\nmodels: { m: { o: x } }";
+    for name in ["OPENAI_BASE_URL", "OPENAI_API_BASE"] {
+        let snapshot = parse("", models, &|asked| (asked == name).then(|| "http://127.0.0.1:1/v1".to_owned())).unwrap();
+        let provider = &snapshot.models.providers["o"];
+        assert_eq!(provider.endpoint().unwrap().to_string(), "http://127.0.0.1:1/v1", "{name}");
+        assert!(provider.knows_any_model() && provider.unavailable().is_none(), "{name}");
+    }
+    let snapshot = parse("", models, &|_| None).unwrap();
+    assert!(!snapshot.models.providers["o"].knows_any_model());
+}

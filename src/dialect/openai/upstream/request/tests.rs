@@ -301,7 +301,7 @@ fn trap_33_openai_s_models_take_no_sampling_while_they_think() {
     ] {
         let request = Request { temperature: Raw::parse("0.5").ok(), effort, ..hi() };
         let capabilities = Capabilities::of(model);
-        let options = Options { model, capabilities: &capabilities, policy: Policy::default(), default_max_tokens: None, stream: false };
+        let options = Options { model, family: model, capabilities: &capabilities, policy: Policy::default(), default_max_tokens: None, stream: false };
         let (body, dropped) = encoded(&request, &options);
         assert_eq!(body["temperature"], if taken { json!(0.5) } else { json!(null) }, "{model} {effort:?}");
         assert_eq!(dropped.contains(&"temperature".to_owned()), !taken, "{model} {effort:?}");
@@ -324,7 +324,7 @@ fn strict_tools_are_what_openai_calls_strict() {
         if strict {
             assert_eq!(function["parameters"]["additionalProperties"], false, "{schema}");
         } else {
-            assert_eq!(function["parameters"].to_string(), serde_json::from_str::<serde_json::Value>(schema).unwrap().to_string());
+            assert_eq!(function["parameters"].to_string(), serde_json::from_str::<Value>(schema).unwrap().to_string());
         }
         assert_eq!(dropped.is_empty(), strict, "{dropped:?}");
     }
