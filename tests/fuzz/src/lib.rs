@@ -10,7 +10,8 @@ use adit::translate::stream::Flow;
 use adit::translate::{Api, Client, Question, Target, Translation};
 use adit::wire::eventstream::{Frame, write_frame};
 use adit::wire::sse;
-use serde_json::Value;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// Targets of all kinds: the API that they speak, and the model.
 const TARGETS: [(Api, &str); 12] = [
@@ -28,6 +29,12 @@ const TARGETS: [(Api, &str); 12] = [
     (Api::OpenAi, "google/gemini-3-pro"),
 ];
 
+/// Makes sure that this is one JSON object. Numbers that no double holds and half a surrogate pair are JSON too, and move as they stand.
+pub fn assert_object(json: &[u8]) {
+    serde_json::from_slice::<IgnoredAny>(json).expect("it is JSON");
+    assert!(json.starts_with(b"{") && std::str::from_utf8(json).is_ok());
+}
+
 /// A request body: it is read or refused, and what is written for any target is a JSON object.
 pub fn request(surface: Surface, body: &[u8]) {
     let Ok(body) = std::str::from_utf8(body) else { return };
@@ -38,8 +45,7 @@ pub fn request(surface: Surface, body: &[u8]) {
             let options = Options { model, capabilities: &capabilities, policy, default_max_tokens: None, stream: question.stream };
             let target = Target { api, options, guardrail: None };
             for encoded in [question.encode(&target), question.encode_count(&target)].into_iter().flatten() {
-                let value: Value = serde_json::from_slice(&encoded.body).expect("the body is JSON");
-                assert!(value.is_object());
+                assert_object(&encoded.body);
             }
         }
     }
@@ -65,8 +71,7 @@ pub fn answer(api: Api, body: &[u8]) {
     for translation in translations(api) {
         let mut out = Vec::new();
         if translation.body(body, 7, &mut out).is_ok() {
-            let value: Value = serde_json::from_slice(&out).expect("the body is JSON");
-            assert!(value.is_object());
+            assert_object(&out);
         }
     }
     // An error body is never too odd to be read.
@@ -97,6 +102,20 @@ fn run<'c>(translation: &Translation, pieces: impl Iterator<Item = &'c [u8]>) ->
     out
 }
 
+/// What is read of a chunk.
+#[derive(Deserialize)]
+struct Chunk {
+    error: Option<IgnoredAny>,
+}
+
+/// What is read of one of Anthropic's events.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    index: Option<u64>,
+}
+
 fn openai_events(body: &[u8]) {
     let text = std::str::from_utf8(body).expect("SSE is UTF-8");
     let mut over = false;
@@ -105,8 +124,7 @@ fn openai_events(body: &[u8]) {
         let data = event.strip_prefix("data: ").expect("data");
         over = data == "[DONE]";
         if !over {
-            let value: Value = serde_json::from_str(data).expect("events are JSON");
-            over = value.get("error").is_some();
+            over = serde_json::from_str::<Chunk>(data).expect("events are JSON").error.is_some();
         }
     }
     assert!(over, "there is an end");
@@ -118,17 +136,16 @@ fn anthropic_events(body: &[u8]) {
     for event in text.split_terminator("\n\n") {
         assert!(!over, "nothing follows the end");
         let (name, data) = event.split_once("\ndata: ").expect("data");
-        let value: Value = serde_json::from_str(data).expect("events are JSON");
-        let kind = value["type"].as_str().expect("a type");
+        let Event { kind, index } = serde_json::from_str(data).expect("events are JSON");
         assert_eq!(name.strip_prefix("event: "), Some(kind));
         match kind {
             "content_block_start" => {
-                assert_eq!((open, value["index"].as_u64()), (None, Some(next)));
+                assert_eq!((open, index), (None, Some(next)));
                 open = Some(next);
                 next += 1;
             }
-            "content_block_delta" => assert_eq!(value["index"].as_u64(), open),
-            "content_block_stop" => assert_eq!(value["index"].as_u64(), open.take()),
+            "content_block_delta" => assert!(open.is_some() && index == open),
+            "content_block_stop" => assert!(open.is_some() && index == open.take()),
             "message_stop" | "error" => over = true,
             _ => {}
         }
@@ -140,7 +157,7 @@ fn frames(mut body: &[u8]) {
     assert!(!body.is_empty(), "there is an end");
     while !body.is_empty() {
         let (frame, length) = Frame::parse(body).expect("frames can be read").expect("frames are whole");
-        serde_json::from_slice::<Value>(frame.payload).expect("payloads are JSON");
+        assert_object(frame.payload);
         body = &body[length..];
     }
 }
