@@ -210,7 +210,9 @@ fn paths(text: &str, module: &[String]) -> Vec<Named> {
             at += 1;
             continue;
         }
-        let visibility = before == "in" && at.checked_sub(2).map_or("", text_at) == "(";
+        // `pub(crate)`, `pub(in crate::a)`: who may see something, not what is used.
+        let before_that = at.checked_sub(2).map_or("", text_at);
+        let visibility = (before == "in" && before_that == "(") || (before == "(" && before_that == "pub" && text_at(at + 1) == ")");
         let mut trees = Vec::new();
         tree(&tokens, at, &[], token.line, &mut trees);
         for (segments, line) in trees {
@@ -472,6 +474,18 @@ mod itself {
     fn a_path_in_the_middle_of_code_counts() {
         assert_eq!(lines_against("wire::sse", "fn f() {\n    let x: Vec<crate::chat::Part<'_>> = vec![];\n    crate::ops::run(\"crate::wire\");\n}"), [2, 3]);
         assert_eq!(lines_against("wire::sse", "pub(in crate::chat) fn f() {}"), []);
+    }
+
+    #[test]
+    fn visibility_is_no_import() {
+        assert_eq!(
+            lines_against("chat::read", "macro_rules! flat { () => {} }\npub(crate) use flat;\npub(crate) fn f() {}\npub(super) struct S(pub(crate) u8);"),
+            []
+        );
+        assert_eq!(lines_against("chat::read", "pub(crate) use crate::config::File;\npub(crate) use crate::*;\npub(crate) use crate as all;"), [1, 2, 3]);
+        assert_eq!(lines_against("chat::read", "struct S(crate::ops::X);\npub fn f(x: (crate::ops::X)) {}"), [1, 2]);
+        // A tuple's first field may be of a type of this crate, in parentheses too.
+        assert_eq!(lines_against("chat::read", "pub struct S(pub (crate::ops::X));"), [1]);
     }
 
     #[test]
