@@ -187,7 +187,7 @@ pub fn converse_stream(script: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Server-sent events: a piece is the data of one, or bytes of any kind.
+/// Server-sent events: a piece is the data of one without a name, or bytes of any kind.
 #[must_use]
 pub fn events(script: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
@@ -196,7 +196,7 @@ pub fn events(script: &[u8]) -> Vec<u8> {
             out.extend_from_slice(&line_ends(piece));
             return;
         }
-        sse::write_event(&mut out, "message", |out| out.extend(piece.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })));
+        sse::write_data(&mut out, |out| out.extend(piece.iter().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { *byte })));
     });
     out
 }
