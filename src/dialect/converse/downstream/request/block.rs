@@ -203,7 +203,7 @@ pub(super) fn block<'a>(wire: BlockWire<'a>, place: Place, path: &Path<'_>, note
             let cited = required_object(wire.cited, &here)?;
             let content = cited.content.map(|raw| texts(raw, &here.key("content"))).transpose()?;
             // What the model said stays; what it rests on has a place in Bedrock's history alone.
-            if cited.citations.is_some_and(|list| list.as_str() != "null" && list.as_str().trim_matches(['[', ']', ' ', '\n']) != "") {
+            if cited.citations.is_some_and(|list| list.as_str() != "null" && !list.as_str().trim_matches(['[', ']', ' ', '\n']).is_empty()) {
                 notes.add("messages[].content[].citationsContent.citations");
             }
             out.extend(content.into_iter().flatten().map(Part::Text));
