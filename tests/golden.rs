@@ -346,7 +346,7 @@ fn frames_as_lines(mut bytes: &[u8]) -> Vec<u8> {
         let message = read_message_from(&mut bytes).unwrap();
         let header =
             |name: &str| message.headers().iter().find(|header| header.name().as_str() == name).map(|header| header.value().as_string().unwrap().as_str());
-        let name = header(":event-type").or(header(":exception-type")).unwrap();
+        let name = header(":event-type").or_else(|| header(":exception-type")).unwrap();
         let payload: &RawValue = serde_json::from_slice(message.payload()).unwrap();
         out.push_str(&format!("{{\"{name}\": {payload}}}\n"));
     }

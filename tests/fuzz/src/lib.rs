@@ -192,7 +192,7 @@ pub fn converse_stream(script: &[u8]) -> Vec<u8> {
 pub fn events(script: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     pieces(script, |kind, piece| {
-        if kind % 4 == 0 {
+        if kind.is_multiple_of(4) {
             out.extend_from_slice(&line_ends(piece));
             return;
         }
