@@ -1,8 +1,9 @@
-//! OpenAI Chat Completions, the client's side: requests are read, answers, streams, errors and the model list are written. Not a client of OpenAI.
+//! OpenAI Chat Completions and Embeddings: their clients, and OpenAI or whoever speaks its API as the upstream.
 //!
 //! Vendor pages: <https://platform.openai.com/docs/api-reference/chat>, <https://github.com/openai/openai-openapi> (version 2.3.0).
 //!
-//! Thoughts of a model have no place in that API. They travel in members that are common among gateways, and come back in the same ones: see [`response`].
+//! Thoughts of a model have no place in that API. They travel in members that are common among gateways, and come back in the same ones: see
+//! [`downstream::response`].
 
 pub mod downstream;
 pub mod upstream;
