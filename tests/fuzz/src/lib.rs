@@ -42,7 +42,7 @@ pub fn request(surface: Surface, body: &[u8]) {
     for (api, model) in TARGETS {
         let capabilities = Capabilities::of(model);
         for policy in [Policy::default(), Policy { unsupported: Unsupported::Reject, unknown: Unknown::Reject }] {
-            let options = Options { model, capabilities: &capabilities, policy, default_max_tokens: None, stream: question.stream };
+            let options = Options { model, family: model, capabilities: &capabilities, policy, default_max_tokens: None, stream: question.stream };
             let target = Target { api, options, guardrail: None };
             for encoded in [question.encode(&target), question.encode_count(&target)].into_iter().flatten() {
                 assert_object(&encoded.body);
