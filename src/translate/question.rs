@@ -63,11 +63,11 @@ impl<'a> Question<'a> {
     /// # Errors
     /// 400 naming the member that the target has no place for.
     pub fn encode(&self, target: &Target<'_>) -> Result<Encoded, ApiError> {
-        match target.api {
+        self.named(match target.api {
             Api::Converse => converse::upstream::request::encode(&self.request, &converse_options(target)),
             Api::OpenAi => openai::upstream::request::encode(&self.request, &target.options),
             Api::Anthropic => anthropic::upstream::request::encode(&self.request, &target.options),
-        }
+        })
     }
 
     /// Writes the question how many tokens the request has.
@@ -75,10 +75,67 @@ impl<'a> Question<'a> {
     /// # Errors
     /// As [`Question::encode`]; 400 where the API has no such operation.
     pub fn encode_count(&self, target: &Target<'_>) -> Result<Encoded, ApiError> {
-        match target.api {
+        self.named(match target.api {
             Api::Converse => converse::upstream::request::encode_count(&self.request, &converse_options(target)),
             Api::Anthropic => anthropic::upstream::request::encode_count(&self.request, &target.options),
             Api::OpenAi => Err(ApiError::new(ErrorKind::InvalidRequest, "The provider of this model cannot count tokens.")),
+        })
+    }
+
+    /// Calls what was left out, or refused, by the names that the client knows.
+    fn named(&self, encoded: Result<Encoded, ApiError>) -> Result<Encoded, ApiError> {
+        let own = |name: &str| self.client.own_name(name);
+        match encoded {
+            Ok(mut encoded) => {
+                for name in &mut encoded.dropped {
+                    if let Some(own) = own(name) {
+                        own.clone_into(name);
+                    }
+                }
+                Ok(encoded)
+            }
+            Err(mut error) => {
+                if let Some((own, param)) = error.param.as_deref().and_then(|param| Some((own(param)?, param))) {
+                    error.message = error.message.replacen(param, own, 1).into();
+                    error.param = Some(own.into());
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Members that other APIs call otherwise: OpenAI's name, which the canonical form goes by, Anthropic's and Converse's.
+const NAMES: &[(&str, &str, &str)] = &[
+    ("user", "metadata.user_id", "requestMetadata"),
+    ("stop", "stop_sequences", "inferenceConfig.stopSequences"),
+    ("stop_sequences", "stop_sequences", "inferenceConfig.stopSequences"),
+    ("max_tokens", "max_tokens", "inferenceConfig.maxTokens"),
+    ("temperature", "temperature", "inferenceConfig.temperature"),
+    ("top_p", "top_p", "inferenceConfig.topP"),
+    ("top_k", "top_k", "additionalModelRequestFields.top_k"),
+    ("thinking", "thinking", "additionalModelRequestFields.thinking"),
+    ("reasoning_effort", "output_config.effort", "outputConfig.effort"),
+    ("effort", "output_config.effort", "outputConfig.effort"),
+    ("reasoning_content", "thinking", "reasoningContent"),
+    ("cache_control", "cache_control", "cachePoint"),
+    ("cache_control.ttl", "cache_control.ttl", "cachePoint.ttl"),
+    ("metadata", "metadata", "requestMetadata"),
+    ("service_tier", "service_tier", "serviceTier"),
+    ("tools", "tools", "toolConfig"),
+    ("tools[].strict", "tools[].strict", "toolConfig.tools[].toolSpec.strict"),
+    ("tool_choice", "tool_choice", "toolConfig.toolChoice"),
+    ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use", "toolConfig.toolChoice"),
+];
+
+impl Client {
+    /// What a client calls a member that it knows under another name than OpenAI's clients.
+    fn own_name(&self, name: &str) -> Option<&'static str> {
+        let (_, anthropic, converse) = NAMES.iter().find(|(known, ..)| *known == name)?;
+        match self {
+            Client::OpenAi(_) => None,
+            Client::Anthropic(_) | Client::Invoke(_) => Some(anthropic),
+            Client::Converse(_) => Some(converse),
         }
     }
 }
