@@ -174,7 +174,8 @@ pub(super) fn next_wake(exchange: &Exchange, process: &Process) -> Option<tokio:
 
 fn keepalive_at(exchange: &Exchange, process: &Process) -> Option<Instant> {
     let period = process.keepalive.filter(|_| exchange.stream && exchange.answer.keep_alive().is_some())?;
-    let since = exchange.control.written_at().map_or(exchange.upstream_at, tokio::time::Instant::into_std);
+    // What counts is what the client hears: a model may send pings, or thoughts that this client has no place for.
+    let since = exchange.control.written_at().map_or(exchange.started, tokio::time::Instant::into_std);
     since.checked_add(period)
 }
 
@@ -208,7 +209,15 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
             brand(&mut head, ctx)?;
             tasks.push(HttpTask::Header(Box::new(head), false));
         }
-        tasks.push(HttpTask::Body(Some(Bytes::from_static(sign_of_life)), false));
+        // What was held back with the head, such as Anthropic's `message_start`, comes first.
+        let body = match ctx.exchange.as_mut().map(|exchange| &mut exchange.stage) {
+            Some(Stage::Stream { pending, .. }) if !pending.is_empty() => {
+                pending.extend_from_slice(sign_of_life);
+                Bytes::from(std::mem::take(pending))
+            }
+            _ => Bytes::from_static(sign_of_life),
+        };
+        tasks.push(HttpTask::Body(Some(body), false));
         session.write_response_tasks(tasks).await?;
     }
     let exchange = ctx.exchange.as_ref().ok_or_else(no_exchange)?;
