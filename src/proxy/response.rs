@@ -89,7 +89,9 @@ pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> R
     let empty = no_body || is_bodiless(head.status) || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
     // A provider's own API may answer with more than 200; in all others it is what a good answer has.
     let native = matches!(exchange.answer, Answer::Relay { native: true, .. });
-    let good = head.status == StatusCode::OK || (native && head.status.as_u16() < 400);
+    // What a proxy in between shows to people is no answer of a model's.
+    let is_page = !native && header_text(head, "content-type").is_some_and(|kind| kind.starts_with("text/html"));
+    let good = (head.status == StatusCode::OK && !is_page) || (native && head.status.as_u16() < 400);
     let is_stream = exchange.stream;
     if native && (good || empty) || (relayed.is_some() && good && !empty) {
         let media_type = header_text(head, "content-type").unwrap_or_default();
@@ -115,6 +117,9 @@ pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> R
     if exchange.chunked {
         fresh.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
+    if head.status == StatusCode::OK && is_page {
+        return Err(give_up(ctx, ApiError::new(ErrorKind::BadUpstream, "The model provider answered with a page instead of an answer.")));
+    }
     if head.status != StatusCode::OK {
         let name = header_text(head, "x-amzn-errortype");
         let retry_after = header_text(head, "retry-after");
@@ -127,7 +132,7 @@ pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> R
         fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
         // What a good relay would let pass; the length is told at the end.
         for (name, value) in relayed.unwrap_or_default() {
-            if name != header::CONTENT_LENGTH {
+            if name != header::CONTENT_LENGTH && (dialect == Dialect::Bedrock || name != "x-amzn-errortype") {
                 fresh.insert_header(name, value)?;
             }
         }
@@ -182,16 +187,13 @@ fn may_pass(exchange: &Exchange, dialect: Dialect, error: &ApiError, body: &[u8]
 /// Whether a body has the members by which clients of an API read an error. Google writes its own, also behind the APIs of others.
 fn is_error_of(dialect: Dialect, text: &str) -> bool {
     let string = |raw: Option<Raw<'_>>| raw.is_some_and(|raw| raw.kind() == Kind::String);
-    let within = |text: &str| {
-        pick(text, ["error"])
-            .ok()
-            .and_then(|[error]| pick(error?.as_str(), ["type", "message"]).ok())
-            .is_some_and(|[kind, message]| string(kind) && string(message))
-    };
+    let error = || pick(text, ["error"]).ok().and_then(|[error]| pick(error?.as_str(), ["type", "message", "param", "code"]).ok());
     match dialect {
         Dialect::Bedrock => pick(text, ["message", "Message"]).is_ok_and(|[one, two]| string(one) || string(two)),
-        Dialect::OpenAi => within(text),
-        Dialect::Anthropic => within(text) && pick(text, ["type"]).is_ok_and(|[kind]| string(kind)),
+        Dialect::OpenAi => error().is_some_and(|[kind, message, param, code]| string(kind) && string(message) && param.is_some() && code.is_some()),
+        Dialect::Anthropic => {
+            error().is_some_and(|[kind, message, ..]| string(kind) && string(message)) && pick(text, ["type"]).is_ok_and(|[kind]| string(kind))
+        }
     }
 }
 
@@ -205,6 +207,10 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
         Stage::Relay(tap) => {
             if exchange.first_content.is_none() && !piece.is_empty() {
                 exchange.first_content = Some(Instant::now());
+            }
+            if end && piece.is_empty() && !exchange.control.head_out() && matches!(exchange.answer, Answer::Relay { native: false, .. }) {
+                answer_error(no_output(), body, ctx);
+                return Ok(());
             }
             tap.push(&piece);
             if end {

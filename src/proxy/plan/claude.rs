@@ -105,7 +105,10 @@ pub(super) fn reframe(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiEr
 /// id ends in a version of its own. The one that it has knows all of the newest's members.
 pub(super) fn version_for(target: &Target, body: &Bytes) -> Option<Edit<'static>> {
     const NEWEST: &str = "2026-10-21";
-    if !bedrock::is_claude(target.family_id()) || !bedrock::has_version(target.family_id()) {
+    // Those of 4.6 belong to them, although their ids end otherwise.
+    let id = target.family_id();
+    let is_older = bedrock::has_version(id) || ["-4-6", "-4-6-v1"].iter().any(|end| id.ends_with(end));
+    if !bedrock::is_claude(id) || !is_older {
         return None;
     }
     let [version] = pick(std::str::from_utf8(body).ok()?, ["anthropic_version"]).ok()?;
@@ -122,6 +125,9 @@ pub(super) fn invoke_body(asked: &Asked<'_>, defaults: &[(&str, &str)]) -> Resul
     let quoted_version = super::quoted(anthropic::BEDROCK_VERSION);
     if !own_version {
         edits.push(Edit::Set("anthropic_version", &quoted_version));
+    }
+    if betas.is_some_and(|betas| !matches!(betas.kind(), Kind::Array | Kind::Null)) {
+        return Err(ApiError::invalid("anthropic_beta", "anthropic_beta must be a list of texts."));
     }
     let mut wanted: Vec<String> = in_body(betas);
     let before = wanted.len();
