@@ -145,8 +145,8 @@ impl Unwrapped {
         if let Some(metrics) = metrics {
             self.facts.usage = self::metrics(metrics).or(self.facts.usage);
         }
-        // What has no type is for the account only.
-        let Some(kind) = kind.and_then(|kind| kind.text()) else { return };
+        // What has no type is for the account only, and so is what follows the end.
+        let Some(kind) = kind.filter(|_| !self.stopped).and_then(|kind| kind.text()) else { return };
         let kind = kind.escaped();
         if !kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             self.facts.unknown_events = self.facts.unknown_events.saturating_add(1);
@@ -225,5 +225,32 @@ impl EventEncoder for Enveloped {
                 converse::downstream::stream::Encoder::new().finish(end, out);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_follows_message_stop_and_what_is_told_there_counts() {
+        let mut frames = Vec::new();
+        for event in [
+            r#"{"type":"message_start","message":{"usage":{"input_tokens":1,"output_tokens":1}}}"#,
+            r#"{"type":"message_stop"}"#,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            r#"{"type":"ping"}"#,
+            r#"{"amazon-bedrock-invocationMetrics":{"inputTokenCount":7,"outputTokenCount":3}}"#,
+        ] {
+            envelope::write_chunk(&mut frames, event.as_bytes());
+        }
+        let mut out = Vec::new();
+        let mut stream = Unwrapped::default();
+        stream.push(&frames, &mut out);
+        stream.finish(&mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.ends_with("event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"), "{text}");
+        assert_eq!(*stream.progress(), Progress::Ended);
+        assert_eq!(stream.facts().usage.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((7, 3)));
     }
 }
