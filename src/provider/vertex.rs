@@ -10,6 +10,10 @@ use super::endpoint::Endpoint;
 /// What tokens are asked for.
 pub const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
 
+/// Members of Chat Completions that the OpenAI-compatible endpoint does not know, of those that other APIs have too.
+/// Vendor page: <https://docs.cloud.google.com/vertex-ai/generative-ai/docs/migrate/openai/overview>.
+pub const NOT_IN_CHAT: &[&str] = &["user", "metadata", "service_tier", "parallel_tool_calls"];
+
 /// The host of a location: `us-east5` → `us-east5-aiplatform.googleapis.com`.
 #[must_use]
 pub fn endpoint(location: &str) -> Endpoint {

@@ -23,7 +23,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use crate::chat::{ApiError, Envelope, ErrorKind, Options, Policy};
+use crate::chat::{ApiError, Envelope, ErrorKind, Ledger, Options, Policy};
 use crate::config::snapshot::{Provider, ProviderKind, Target};
 use crate::dialect::{Dialect, Surface, converse};
 use crate::ops::upstreams::Upstream;
@@ -32,9 +32,9 @@ use crate::provider::bedrock::{self, Operation};
 use crate::provider::{anthropic, azure, openai, vertex};
 use crate::proxy::headers::{native_request, relayed_request};
 use crate::translate::relay::Watched;
-use crate::translate::{self, Api, Question, Translation};
+use crate::translate::{self, Api, Client, Question, Translation};
 use crate::wire::eventstream;
-use crate::wire::json::{Edit, splice};
+use crate::wire::json::{Edit, pick, splice};
 
 pub(super) use embeddings::{Vectors, encode as encode_embeddings, read as read_embeddings};
 
@@ -344,6 +344,7 @@ fn relay_bedrock(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiError> 
     let mut config = None;
     if let Some(guardrail) = &target.guardrail {
         if uniform {
+            headers.retain(|(name, _)| !name.as_str().starts_with("x-amzn-bedrock-guardrail"));
             config = Some(converse::upstream::request::guardrail_config(guardrail, stream));
         } else {
             guardrail_headers(guardrail, &mut headers)?;
@@ -387,6 +388,20 @@ fn encoder_target<'t>(route: &'t Route, model: &'t str, api: Api, stream: bool) 
     translate::Target { api, options, guardrail: target.guardrail.as_ref() }
 }
 
+/// A body without members that its target does not know.
+fn without(body: Bytes, names: &[&'static str], policy: Policy, client: &Client, dropped: &mut Vec<String>) -> Result<Bytes, ApiError> {
+    let mut ledger = Ledger::new(policy);
+    let mut edits = Vec::new();
+    for name in names {
+        if pick(text(&body)?, [name]).is_ok_and(|[member]| member.is_some()) {
+            ledger.lose(client.own_name(name).unwrap_or(name))?;
+            edits.push(Edit::Remove(name));
+        }
+    }
+    dropped.extend(ledger.into_dropped());
+    edited(&body, &edits)
+}
+
 fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts, ApiError> {
     let question = Question::decode(asked.surface, asked.model, text(asked.body)?)?;
     let target = &*route.target;
@@ -398,6 +413,7 @@ fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts,
         Speaks::OpenAi => (Api::OpenAi, Cow::Borrowed(&target.model)),
     };
     let encoded = question.encode(&encoder_target(route, &model, api, stream))?;
+    let mut dropped: Vec<String> = encoded.dropped;
     let mut body = Bytes::from(encoded.body);
     let mut headers = json_headers();
     let path = match &target.provider.kind {
@@ -417,6 +433,8 @@ fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts,
                 body = edited(&body, &claude::vertex_edits())?;
                 place.claude_path(&target.model, stream)
             } else {
+                let policy = encoder_target(route, &model, api, stream).options.policy;
+                body = without(body, vertex::NOT_IN_CHAT, policy, &question.client, &mut dropped)?;
                 place.chat_path()
             }
         }
@@ -430,7 +448,6 @@ fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts,
         }
         _ => return Err(unusable()),
     };
-    let mut dropped = encoded.dropped;
     if asked.headers.contains_key("anthropic-beta") && asked.surface == Surface::Messages {
         dropped.push("anthropic-beta".to_owned());
     }
@@ -458,5 +475,18 @@ mod tests {
         for good in ["", "a", "...", "a.b", "v1", "%2fa"] {
             assert!(!is_dot_segment(good), "{good}");
         }
+    }
+
+    #[test]
+    fn members_that_a_target_does_not_know_are_left_out_and_told_or_refused() {
+        let body = Bytes::from_static(br#"{"model": "m", "user": "u", "metadata": {"a": "b"}, "stop": []}"#);
+        let client = Client::Anthropic(crate::dialect::anthropic::Style::default());
+        let mut dropped = vec!["top_k".to_owned()];
+        let left = without(body.clone(), vertex::NOT_IN_CHAT, Policy::default(), &client, &mut dropped).unwrap();
+        assert_eq!(left, r#"{"model": "m", "stop": []}"#);
+        assert_eq!(dropped, ["top_k", "metadata.user_id", "metadata"]);
+        let policy = Policy { unsupported: crate::chat::Unsupported::Reject, ..Policy::default() };
+        let error = without(body, vertex::NOT_IN_CHAT, policy, &client, &mut dropped).unwrap_err();
+        assert_eq!((error.status, error.param.as_deref()), (400, Some("metadata.user_id")));
     }
 }

@@ -130,7 +130,7 @@ const NAMES: &[(&str, &str, &str)] = &[
 
 impl Client {
     /// What a client calls a member that it knows under another name than OpenAI's clients.
-    fn own_name(&self, name: &str) -> Option<&'static str> {
+    pub fn own_name(&self, name: &str) -> Option<&'static str> {
         let (_, anthropic, converse) = NAMES.iter().find(|(known, ..)| *known == name)?;
         match self {
             Client::OpenAi(_) => None,
