@@ -23,6 +23,7 @@ mod request;
 mod response;
 pub mod schema;
 pub mod thinking;
+pub mod turns;
 
 pub use encoded::{Encoded, Options, Restore};
 pub use error::{ApiError, ErrorKind};

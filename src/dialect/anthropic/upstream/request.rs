@@ -26,7 +26,7 @@ use crate::wire::json::{Array, Object, Raw, Text, write_text};
 use extras::Extras;
 use thinking::{Thinking, Wanted};
 use tools::{Shape, Toolbox};
-use turns::{Block, Conversation, Speaker};
+use turns::{Blocks, Conversation, write_blocks};
 
 /// The most cache markers in one request.
 const MARKS_MAX: usize = 4;
@@ -94,7 +94,7 @@ impl<'r> Plan<'r> {
         }
         let extras = Extras::sort(request, options.policy.unknown, &mut ledger)?;
         let names = ToolNames::new(tool_names(request), "");
-        let mut conversation = Conversation::plan(&request.messages, takes, &names, &mut ledger)?;
+        let mut conversation = Conversation::plan(&request.messages, takes, &names, Blocks, &mut ledger)?;
         let wanted = Wanted {
             effort: request.effort,
             own: request.thinking.or_else(|| extras.field("thinking")),
@@ -109,7 +109,8 @@ impl<'r> Plan<'r> {
         }
         // What the model goes on from and a shape of the whole do not go together.
         conversation.close(takes.prefill && !thinking.on && !matches!(shape, Shape::Native(_)));
-        limit_marks(&mut conversation, &mut toolbox, MARKS_MAX.saturating_sub(usize::from(extras.caches())), &mut ledger);
+        let most = MARKS_MAX.saturating_sub(usize::from(extras.caches()));
+        conversation.limit_marks(toolbox.tools.iter_mut().map(|tool| &mut tool.mark), most, &mut ledger);
 
         let mut rest = Fields::default();
         if let Some(json) = &thinking.json {
@@ -153,7 +154,7 @@ impl<'r> Plan<'r> {
             body.array("messages", |messages| {
                 for turn in &self.conversation.turns {
                     messages.object(|message| {
-                        message.raw("role", if turn.speaker == Speaker::User { r#""user""# } else { r#""assistant""# });
+                        message.string("role", turn.speaker.role());
                         message.array("content", |content| write_blocks(content, &turn.blocks));
                     });
                 }
@@ -162,10 +163,6 @@ impl<'r> Plan<'r> {
             self.rest.write_into(body);
         });
     }
-}
-
-fn write_blocks(out: &mut Array<'_>, blocks: &[Block<'_>]) {
-    blocks.iter().for_each(|block| out.object(|object| block.write(object)));
 }
 
 /// Every tool name of a request.
@@ -179,17 +176,6 @@ fn tool_names<'r, 'a>(request: &'r Request<'a>) -> impl Iterator<Item = &'r Text
         _ => None,
     });
     request.tools.iter().map(|tool| &tool.name).chain(chosen).chain(used)
-}
-
-/// Takes out the cache markers that are too many. Those that stand first close the shortest prefixes: they are the least worth.
-fn limit_marks(conversation: &mut Conversation<'_>, toolbox: &mut Toolbox<'_>, most: usize, ledger: &mut Ledger) {
-    let tools = toolbox.tools.iter_mut().map(|tool| &mut tool.mark);
-    let mut marks: Vec<_> = tools.chain(conversation.marks()).filter(|mark| mark.is_some()).collect();
-    let surplus = marks.len().saturating_sub(most);
-    if surplus > 0 {
-        ledger.note("cache_control");
-    }
-    marks.iter_mut().take(surplus).for_each(|mark| **mark = None);
 }
 
 /// `output_config`: what was decided, and what else the client has there.

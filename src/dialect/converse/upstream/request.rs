@@ -22,18 +22,19 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::chat::{ApiError, Part, Request, SearchResult, ToolChoice};
-use crate::wire::json::{Array, Object, Raw, Text, write_string, write_text, write_u64};
+use crate::wire::json::{Array, Object, Raw, Text, write_text, write_u64};
 
-use crate::chat::capability::{Capabilities, TopK};
+use crate::chat::capability::{Capabilities, SystemPrompt, TopK};
 use crate::chat::fields::{Fields, Members, write_paths};
 use crate::chat::names::ToolNames;
+use crate::chat::turns::Mark;
 use crate::chat::{Encoded, Ledger, Policy, Restore};
 use crate::dialect::converse::Guardrail;
 use extras::Extras;
 use media::{Bytes, File};
 use thinking::{Thinking, Wanted};
 use tools::{Shape, Toolbox};
-use turns::{Block, Content, Conversation, Item, Mark, Speaker};
+use turns::{Block, Content, Conversation, Media};
 
 /// The most cache points in one request.
 const MARKS_MAX: usize = 4;
@@ -104,8 +105,6 @@ pub fn encode_count(request: &Request<'_>, options: &Options<'_>) -> Result<Enco
 /// Everything that will be written.
 struct Plan<'r> {
     conversation: Conversation<'r>,
-    /// How many cache points to leave out, from the front.
-    surplus_marks: usize,
     inference: Fields<'r>,
     toolbox: Toolbox<'r>,
     guardrail: Option<&'r Guardrail>,
@@ -139,7 +138,7 @@ impl<'r> Plan<'r> {
             ledger.note("guardrailConfig");
         }
         let names = ToolNames::new(tool_names(request), tools::FORMAT_TOOL);
-        let mut conversation = Conversation::plan(&request.messages, takes, &names, &mut ledger)?;
+        let mut conversation = turns::plan(&request.messages, takes, &names, &mut ledger)?;
 
         let mut fields = Fields::default();
         let limit = request.max_tokens.or(options.default_max_tokens).or(takes.default_max_tokens);
@@ -151,14 +150,17 @@ impl<'r> Plan<'r> {
             lacks_thought: conversation.lacks_thought(),
         };
         let thinking = thinking::plan(&wanted, takes, &mut fields, &mut ledger)?;
-        let toolbox = Toolbox::plan(request, takes, &names, &conversation, thinking.on, &mut ledger)?;
+        let mut toolbox = Toolbox::plan(request, takes, &names, &conversation, thinking.on, &mut ledger)?;
         if toolbox.one_at_a_time {
             fields.put("tool_choice", r#"{"type":"auto","disable_parallel_tool_use":true}"#);
         }
         if let Shape::Instruction(text) = &toolbox.shape {
             conversation.instruct(text.clone());
         }
-        conversation.close(takes.system, takes.prefill && !thinking.on);
+        if takes.system == SystemPrompt::Prepended {
+            conversation.prepend_system();
+        }
+        conversation.close(takes.prefill && !thinking.on);
 
         let mut inference = Fields::default();
         plan_inference(request, takes, &thinking, thinking.max_tokens.or(limit), &mut inference, &mut ledger)?;
@@ -171,12 +173,8 @@ impl<'r> Plan<'r> {
         }
         place_extras(&extras, takes, &thinking, &mut inference, &mut fields, &mut ledger)?;
 
-        let surplus_marks = (conversation.marks() + toolbox.tools.iter().filter(|tool| tool.mark.is_some()).count()).saturating_sub(MARKS_MAX);
-        if surplus_marks > 0 {
-            ledger.note("cache_control");
-        }
+        conversation.limit_marks(toolbox.tools.iter_mut().map(|tool| &mut tool.mark), MARKS_MAX, &mut ledger);
         Ok(Plan {
-            surplus_marks,
             inference,
             guardrail: options.guardrail,
             stream: options.stream,
@@ -204,43 +202,24 @@ impl<'r> Plan<'r> {
         Encoded { body, restore, dropped: self.ledger.into_dropped() }
     }
 
-    /// Writes the first members, in the order of the service model. Cache points are counted in the order in which models read them: tools, `system`,
-    /// `messages`; the ones too many are left out from the front.
+    /// Writes the first members, in the order of the service model.
     fn write_prompt(&self, body: &mut Object<'_>, inference: &Fields<'_>) {
-        let mut surplus = self.surplus_marks;
-        let mut marks = |out: &mut Vec<u8>, mark: Mark| {
-            if surplus > 0 {
-                surplus -= 1;
-                return false;
-            }
-            write_mark(out, mark);
-            true
-        };
-        let mut tool_config = Vec::new();
-        if !self.toolbox.tools.is_empty() {
-            tool_config.reserve(self.toolbox.size());
-            self.toolbox.write(&mut tool_config, &mut marks);
-        }
-        let mut system = Vec::new();
-        if !self.conversation.system.is_empty() {
-            write_blocks(&mut system, &self.conversation.system, &mut marks);
-        }
         body.array("messages", |messages| {
             for turn in &self.conversation.turns {
                 messages.object(|message| {
-                    message.raw("role", if turn.speaker == Speaker::User { r#""user""# } else { r#""assistant""# });
-                    write_blocks(message.key("content"), &turn.blocks, &mut marks);
+                    message.string("role", turn.speaker.role());
+                    message.array("content", |content| write_blocks(content, &turn.blocks));
                 });
             }
         });
-        if !system.is_empty() {
-            body.key("system").extend_from_slice(&system);
+        if !self.conversation.system.is_empty() {
+            body.array("system", |system| write_blocks(system, &self.conversation.system));
         }
         if !inference.is_empty() {
             inference.write(body.key("inferenceConfig"));
         }
-        if !tool_config.is_empty() {
-            body.key("toolConfig").extend_from_slice(&tool_config);
+        if !self.toolbox.tools.is_empty() {
+            body.object("toolConfig", |config| self.toolbox.write(config));
         }
     }
 
@@ -492,33 +471,24 @@ fn write_guardrail(config: &mut Object<'_>, guardrail: &Guardrail, stream: bool)
     }
 }
 
-fn write_blocks(out: &mut Vec<u8>, blocks: &[Block<'_>], marks: &mut impl FnMut(&mut Vec<u8>, Mark) -> bool) {
-    let mut first = true;
-    out.push(b'[');
+fn write_blocks(out: &mut Array<'_>, blocks: &[Block<'_>]) {
     for block in blocks {
-        if !first {
-            out.push(b',');
-        }
-        first = false;
-        Object::write(out, |object| write_content(object, &block.content));
+        out.object(|object| write_content(object, &block.content));
         if let Some(mark) = block.mark {
-            let before = out.len();
-            out.push(b',');
-            if !marks(out, mark) {
-                out.truncate(before);
-            }
+            out.object(|point| write_mark(point, mark));
         }
     }
-    out.push(b']');
 }
 
+/// Writes a block, or a piece of a tool result: what both can hold looks the same.
 fn write_content(block: &mut Object<'_>, content: &Content<'_>) {
     match content {
         Content::Text(text) => write_escaped(block.key("text"), text),
-        Content::Picture(picture) => write_media(block, "image", picture.format, picture.bytes),
-        Content::File(file) => write_file(block, file),
-        Content::Sound(sound) => write_media(block, "audio", sound.format, sound.bytes),
-        Content::Search(found) => write_search(block, found),
+        Content::Media(Media::Picture(picture)) => write_media(block, "image", picture.format, picture.bytes),
+        Content::Media(Media::File(file)) => write_file(block, file),
+        Content::Media(Media::Sound(sound)) => write_media(block, "audio", sound.format, sound.bytes),
+        Content::Media(Media::Search(found)) => write_search(block, found),
+        Content::Media(Media::Json(json)) => block.raw("json", json),
         Content::ToolUse { id, name, input } => block.object("toolUse", |used| {
             write_escaped(used.key("toolUseId"), id);
             write_escaped(used.key("name"), name);
@@ -526,7 +496,7 @@ fn write_content(block: &mut Object<'_>, content: &Content<'_>) {
         }),
         Content::ToolResult { id, items, failed } => block.object("toolResult", |result| {
             write_escaped(result.key("toolUseId"), id);
-            result.array("content", |content| items.iter().for_each(|item| content.object(|object| write_item(object, item))));
+            result.array("content", |content| items.iter().for_each(|item| content.object(|object| write_content(object, item))));
             if let Some(failed) = failed {
                 result.raw("status", if *failed { r#""error""# } else { r#""success""# });
             }
@@ -540,16 +510,6 @@ fn write_content(block: &mut Object<'_>, content: &Content<'_>) {
             });
         }),
         Content::Redacted(bytes) => block.object("reasoningContent", |content| content.text("redactedContent", bytes)),
-    }
-}
-
-fn write_item(object: &mut Object<'_>, item: &Item<'_>) {
-    match item {
-        Item::Text(text) => write_escaped(object.key("text"), text),
-        Item::Json(json) => object.raw("json", json),
-        Item::Picture(picture) => write_media(object, "image", picture.format, picture.bytes),
-        Item::File(file) => write_file(object, file),
-        Item::Search(found) => write_search(object, found),
     }
 }
 
@@ -605,13 +565,13 @@ fn write_source(source: &mut Object<'_>, bytes: Bytes<'_>) {
     }
 }
 
-fn write_mark(out: &mut Vec<u8>, mark: Mark) {
-    out.extend_from_slice(br#"{"cachePoint":{"type":"default""#);
-    if let Some(ttl) = mark.ttl {
-        out.extend_from_slice(b",\"ttl\":");
-        write_string(out, ttl);
-    }
-    out.extend_from_slice(b"}}");
+fn write_mark(point: &mut Object<'_>, mark: Mark) {
+    point.object("cachePoint", |point| {
+        point.raw("type", r#""default""#);
+        if let Some(ttl) = mark.ttl {
+            point.string("ttl", ttl);
+        }
+    });
 }
 
 /// Appends a string that is escaped already.

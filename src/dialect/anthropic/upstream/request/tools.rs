@@ -5,10 +5,11 @@
 
 use std::borrow::Cow;
 
-use super::turns::{Conversation, Mark};
+use super::turns::{Conversation, write_mark};
 use crate::chat::capability::{Capabilities, ForcedChoice, StructuredOutput};
 use crate::chat::names::ToolNames;
 use crate::chat::schema::{self, Wish};
+use crate::chat::turns::Mark;
 use crate::chat::{ApiError, Ledger, OutputFormat, Request, Tool, ToolChoice};
 use crate::wire::json::{Object, Text};
 
@@ -169,7 +170,7 @@ impl<'r> Spec<'r> {
             tool.bool("strict", true);
         }
         if let Some(mark) = self.mark {
-            mark.write(tool);
+            write_mark(tool, mark);
         }
     }
 }

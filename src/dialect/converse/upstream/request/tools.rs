@@ -8,12 +8,14 @@ use std::collections::{HashMap, HashSet};
 use crate::chat::{ApiError, CachePoint, OutputFormat, Request, Tool, ToolChoice};
 use crate::wire::json::{Kind, Object, Raw, Text, write_text};
 
-use super::turns::{Conversation, Mark};
+use super::turns::Conversation;
+use super::write_mark;
 use crate::chat::Ledger;
 use crate::chat::capability::{Capabilities, ForcedChoice, StructuredOutput};
 use crate::chat::fields::Members;
 use crate::chat::names::ToolNames;
 use crate::chat::schema::{self, Wish};
+use crate::chat::turns::Mark;
 
 /// The tool that stands for an output shape.
 pub(super) const FORMAT_TOOL: &str = "json_answer";
@@ -193,27 +195,22 @@ impl<'r> Toolbox<'r> {
         self.tools.push(Spec { name, description: Some(description), schema, strict, mark: None });
     }
 
-    /// Appends `toolConfig`.
-    pub(super) fn write(&self, out: &mut Vec<u8>, marks: &mut impl FnMut(&mut Vec<u8>, Mark) -> bool) {
-        Object::write(out, |config| {
-            config.array("tools", |tools| {
-                for tool in &self.tools {
-                    tools.object(|item| item.object("toolSpec", |item| tool.write(item)));
-                    if let Some(mark) = tool.mark {
-                        let mut point = Vec::new();
-                        if marks(&mut point, mark) {
-                            tools.item().extend_from_slice(&point);
-                        }
-                    }
+    /// Adds the members of `toolConfig`.
+    pub(super) fn write(&self, config: &mut Object<'_>) {
+        config.array("tools", |tools| {
+            for tool in &self.tools {
+                tools.object(|item| item.object("toolSpec", |item| tool.write(item)));
+                if let Some(mark) = tool.mark {
+                    tools.object(|point| write_mark(point, mark));
                 }
-            });
-            match &self.choice {
-                None => {}
-                Some(Choice::Auto) => config.raw("toolChoice", r#"{"auto":{}}"#),
-                Some(Choice::Any) => config.raw("toolChoice", r#"{"any":{}}"#),
-                Some(Choice::Tool(name)) => config.object("toolChoice", |choice| choice.object("tool", |tool| tool.string("name", name))),
             }
         });
+        match &self.choice {
+            None => {}
+            Some(Choice::Auto) => config.raw("toolChoice", r#"{"auto":{}}"#),
+            Some(Choice::Any) => config.raw("toolChoice", r#"{"any":{}}"#),
+            Some(Choice::Tool(name)) => config.object("toolChoice", |choice| choice.object("tool", |tool| tool.string("name", name))),
+        }
     }
 
     /// About how many bytes it takes.

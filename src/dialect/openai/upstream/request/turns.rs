@@ -13,25 +13,18 @@ use std::borrow::Cow;
 
 use crate::chat::names::ToolNames;
 use crate::chat::pairs::{Pairs, pair};
+use crate::chat::turns::{BILLING_HEADER, FAILED, NO_RESULT, Place, STRAY_RESULT};
 use crate::chat::{ApiError, Ledger, Message, Part, Role, ToolResult, ToolUse};
 use crate::wire::json::{Array, Kind, Object, Raw, Text, write_string};
 
 use super::media::{self, Piece};
 
-/// The result of a call that nobody answered.
-const NO_RESULT: &str = "No result was given for this tool call.";
-/// Stands before a result that no call of the history asked for.
-const STRAY_RESULT: &str = "Result of an earlier tool call:";
 /// Stands in a result whose pictures had to move out of it.
 const MEDIA_FOLLOWS: &str = "The result is in the attachments of the next message.";
 /// Stands before the pictures that moved.
 const MEDIA_OF: &str = "Attachments of the result of tool call";
-/// Stands in a failed result: the API cannot say so.
-const FAILED: &str = "The tool call failed:";
 /// The same, where the result says nothing.
 const FAILED_SILENTLY: &str = "The tool call failed.";
-/// A line that Anthropic's own tools put into the system prompt for Anthropic's own API.
-const BILLING_HEADER: &str = "x-anthropic-billing-header";
 
 /// The conversation, ready to be written.
 #[derive(Debug, Default)]
@@ -188,25 +181,6 @@ struct Planner<'r, 'p> {
     at: Place,
 }
 
-/// Where a part stands in the client's request.
-#[derive(Clone, Copy, Default)]
-struct Place {
-    message: usize,
-    part: usize,
-}
-
-impl Place {
-    /// As clients see it: `messages[2].content[1]`.
-    fn path(self) -> String {
-        format!("messages[{}].content[{}]", self.message, self.part)
-    }
-
-    /// Goes behind a part. Cache points are no parts of their own in a request: they are members of the part they stand behind.
-    fn pass(&mut self, part: &Part<'_>) {
-        self.part += usize::from(!matches!(part, Part::CachePoint(_)));
-    }
-}
-
 impl<'r> Planner<'r, '_> {
     fn system(&mut self, part: &'r Part<'_>) -> Result<(), ApiError> {
         let piece = match part {
@@ -222,7 +196,7 @@ impl<'r> Planner<'r, '_> {
                 self.ledger.note("cache_control");
                 return Ok(());
             }
-            _ => return self.refuse("a system message holds text only"),
+            _ => return self.at.refuse("a system message holds text only"),
         };
         // Nothing may stand between a call and its result.
         self.answer_calls()?;
@@ -252,9 +226,9 @@ impl<'r> Planner<'r, '_> {
                 return Ok(());
             }
             Part::Image(_) | Part::Document(_) | Part::Audio(_) | Part::SearchResult(_) => {
-                return self.refuse("an assistant message cannot hold images, files or audio");
+                return self.at.refuse("an assistant message cannot hold images, files or audio");
             }
-            Part::ToolResult(_) => return self.refuse("an assistant message cannot hold tool results"),
+            Part::ToolResult(_) => return self.at.refuse("an assistant message cannot hold tool results"),
         };
         self.conversation.size += text.len() + 48;
         self.speaking.get_or_insert_default().texts.push(text);
@@ -286,8 +260,8 @@ impl<'r> Planner<'r, '_> {
                 self.ledger.note("cache_control");
                 Ok(())
             }
-            Part::ToolUse(_) => self.refuse("only an assistant message can hold tool calls"),
-            Part::Reasoning(_) | Part::RedactedReasoning(_) => self.refuse("only an assistant message can hold reasoning"),
+            Part::ToolUse(_) => self.at.refuse("only an assistant message can hold tool calls"),
+            Part::Reasoning(_) | Part::RedactedReasoning(_) => self.at.refuse("only an assistant message can hold reasoning"),
         }
     }
 
@@ -302,7 +276,7 @@ impl<'r> Planner<'r, '_> {
         self.at.part = 0;
         for part in &result.parts {
             match part {
-                Part::ToolResult(_) => self.refuse("a tool result cannot hold tool results")?,
+                Part::ToolResult(_) => self.at.refuse("a tool result cannot hold tool results")?,
                 part => self.user(part)?,
             }
             self.at.pass(part);
@@ -384,7 +358,7 @@ impl<'r> Planner<'r, '_> {
                 Part::SearchResult(_) | Part::Document(_) | Part::Image(_) | Part::Audio(_) => self.media(part, at, &mut media)?,
                 Part::CachePoint(_) => self.ledger.note("cache_control"),
                 Part::ToolUse(_) | Part::ToolResult(_) | Part::Reasoning(_) | Part::RedactedReasoning(_) => {
-                    return Err(ApiError::invalid(at.path(), "a tool result holds text, JSON, images and files only"));
+                    return at.refuse("a tool result holds text, JSON, images and files only");
                 }
             }
             // Passages and files of plain text are text, here too.
@@ -408,9 +382,5 @@ impl<'r> Planner<'r, '_> {
             }
         }
         Ok(texts)
-    }
-
-    fn refuse<T>(&self, why: &'static str) -> Result<T, ApiError> {
-        Err(ApiError::invalid(self.at.path(), why))
     }
 }
