@@ -19,6 +19,8 @@ mod turns;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
+
 use serde::Deserialize;
 
 use crate::chat::capability::Reasoning;
@@ -80,16 +82,19 @@ fn tool_names<'r, 'a>(request: &'r Request<'a>) -> impl Iterator<Item = &'r Text
 #[derive(Debug, Default)]
 struct Settings {
     members: Vec<(String, String)>,
+    /// Their names: a client may send as many members as a body holds.
+    names: HashSet<String>,
 }
 
 impl Settings {
     /// Whether there is such a member, or one that means the same.
     fn has(&self, name: &str) -> bool {
-        let is = |other: &str| self.members.iter().any(|(known, _)| known == other);
+        let is = |other: &str| self.names.contains(other);
         is(name) || (name == "max_tokens" && is("max_completion_tokens")) || (name == "max_completion_tokens" && is("max_tokens"))
     }
 
     fn put(&mut self, name: &str, json: impl Into<String>) {
+        self.names.insert(name.to_owned());
         self.members.push((name.to_owned(), json.into()));
     }
 

@@ -542,6 +542,17 @@ fn words() -> impl Strategy<Value = String> {
     "[a-z\"\\\\\n\u{e9}]{1,6}".prop_filter("not blank", |text| !text.trim().is_empty())
 }
 
+#[test]
+fn as_many_extras_as_a_body_holds_are_placed_in_no_time() {
+    let free: String = (0..300_000).map(|n| format!(r#""x{n}":1,"#)).collect();
+    let free = format!(r#"{{{free}"x7":2,"n":1}}"#);
+    let extra = Extra { name: Text::from_plain("additionalModelRequestFields"), value: Raw::parse(&free).unwrap() };
+    let request = Request { messages: vec![message(Role::User, vec![text("x")])], extras: vec![extra], ..Request::default() };
+    // Compared with each other one by one they would take minutes.
+    let (body, _) = encoded_pair(&request, &options("m"));
+    assert!(body.ends_with(r#""x299999":1,"n":1}"#), "{}", &body[body.len() - 40..]);
+}
+
 proptest! {
     /// What is written here is read back by the reader for clients of the same API, and says the same.
     #[test]
