@@ -173,3 +173,17 @@ fn trap_51_the_newest_version_is_for_models_that_have_it() {
         assert_eq!(String::from_utf8(request.body).unwrap(), body.replace("2026-10-21", version), "{model}");
     }
 }
+
+#[test]
+fn a_body_full_of_betas_keeps_nobody_busy() {
+    let upstream = Upstream::new();
+    let gateway = start(&upstream, "");
+    // Compared with each other one by one they would take minutes.
+    let betas: Vec<String> = (0..300_000).map(|number| format!("\"compact-{number}\"")).collect();
+    let body = MESSAGES.1.replace("\"claude\"", &format!("\"haiku\",\"anthropic_beta\":[{}]", betas.join(",")));
+    let mut client = ask(&gateway, MESSAGES.0, &body);
+    let (mut far, request) = upstream.exchange();
+    assert_eq!(request.json()["anthropic_beta"].as_array().unwrap().len(), betas.len());
+    far.reply("200 OK", "", "{}");
+    assert_eq!(client.answer().status, 200);
+}

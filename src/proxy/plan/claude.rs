@@ -3,6 +3,8 @@
 //! Vendor pages: <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages.html>,
 //! <https://platform.claude.com/docs/en/build-with-claude/claude-on-vertex-ai>.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
@@ -132,12 +134,8 @@ pub(super) fn invoke_body(asked: &Asked<'_>, defaults: &[(&str, &str)]) -> Resul
     let mut wanted: Vec<String> = in_body(betas);
     let before = wanted.len();
     wanted.extend(in_headers(asked.headers));
-    let taken: Vec<&str> = wanted.iter().filter_map(|beta| anthropic::bedrock_beta(beta)).fold(Vec::new(), |mut taken, beta| {
-        if !taken.contains(&beta) {
-            taken.push(beta);
-        }
-        taken
-    });
+    let mut seen = HashSet::new();
+    let taken: Vec<&str> = wanted.iter().filter_map(|beta| anthropic::bedrock_beta(beta)).filter(|beta| seen.insert(*beta)).collect();
     let dropped = if wanted.iter().all(|beta| anthropic::bedrock_beta(beta).is_some()) { Vec::new() } else { vec!["anthropic-beta".to_owned()] };
     let mut list = Vec::new();
     Array::write(&mut list, |list| taken.iter().for_each(|beta| list.text(&Text::from_plain(*beta))));
