@@ -3,8 +3,12 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod far;
+pub(crate) mod h2;
+pub(crate) mod relays;
+
 use std::io::{Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -41,7 +45,7 @@ impl Gateway {
         std::fs::write(files.path().join("models.yaml"), models).unwrap();
         // A port that was free a moment ago may be taken by now: then the daemon says so and another one is tried.
         for _ in 0..20 {
-            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            let address = free_address();
             let config = format!(
                 "listen: {{ http: '{address}' }}\nmodels: models.yaml\npingora: {{ threads: 2, pid_file: {dir}/pid, upgrade_sock: {dir}/sock, grace_period_seconds: 1, graceful_shutdown_timeout_seconds: 30 }}\n{extra}\n",
                 dir = files.path().display()
@@ -90,11 +94,41 @@ impl Gateway {
         client.answer()
     }
 
+    /// One POST of a JSON body on a new connection, with its answer.
+    pub(crate) fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+        let mut client = self.connect();
+        client.call("POST", path, headers, body.as_bytes());
+        client.answer()
+    }
+
+    /// Asks for the metrics until all of these lines are there: they are written after the last byte of an answer.
+    pub(crate) fn wait_metrics(&self, wanted: &[String]) {
+        let begun = std::time::Instant::now();
+        loop {
+            let metrics = self.get("/metrics");
+            let text = metrics.text();
+            let Some(missing) = wanted.iter().find(|line| !text.lines().any(|found| found == *line)) else { return };
+            assert!(begun.elapsed() < PATIENCE / 4, "no {missing} in\n{text}");
+            std::thread::yield_now();
+        }
+    }
+
     /// One GET on a new connection, with its answer.
     pub(crate) fn get(&self, path: &str) -> Answer {
         let mut client = self.connect();
         client.send(format!("GET {path} HTTP/1.1\r\nhost: x\r\n\r\n").as_bytes());
         client.answer()
+    }
+}
+
+/// An address for a daemon. Not one that the system hands out: before the daemon listens, another test's upstream could get it, or the very connection that asks
+/// whether it is there, which then talks to itself.
+fn free_address() -> SocketAddr {
+    loop {
+        let port = fastrand::u16(10_000..32_000);
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
     }
 }
 
@@ -106,8 +140,11 @@ fn healthy(child: &mut Child, address: SocketAddr) -> bool {
         }
         if let Ok(stream) = TcpStream::connect(address) {
             let mut client = Client::new(stream);
-            client.send(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
-            return client.answer().status == 200;
+            let _ = client.stream.write_all(b"GET /health HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+            // The daemon first tries whether the address is free: whoever connects at that moment is reset.
+            if let Some((first, _)) = client.head() {
+                return first.starts_with("HTTP/1.1 200 ");
+            }
         }
         std::thread::yield_now();
     }
@@ -170,6 +207,12 @@ impl Client {
         self.send(body);
     }
 
+    /// A request with a body of known length, where it is not empty. `headers` are whole lines.
+    pub(crate) fn call(&mut self, method: &str, path: &str, headers: &str, body: &[u8]) {
+        let length = if body.is_empty() { String::new() } else { format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len()) };
+        self.send(&[format!("{method} {path} HTTP/1.1\r\nhost: x\r\n{headers}{length}\r\n").as_bytes(), body].concat());
+    }
+
     /// Reads until the buffer holds `end`; gives everything up to and with it, or all there is when the connection ends first.
     pub(crate) fn read_until(&mut self, end: &[u8]) -> Vec<u8> {
         loop {
@@ -205,6 +248,12 @@ impl Client {
         Some(self.buffer.drain(..length).collect())
     }
 
+    /// Waits for the far end to close the connection; what it said before that.
+    pub(crate) fn last_words(&mut self) -> String {
+        self.wait_closed();
+        String::from_utf8_lossy(&std::mem::take(&mut self.buffer)).into_owned()
+    }
+
     /// Waits for the far end to close or reset the connection.
     pub(crate) fn wait_closed(&mut self) {
         while self.fill() {}
@@ -223,18 +272,7 @@ impl Client {
     fn body(&mut self, headers: &[(String, String)]) -> (Vec<u8>, bool) {
         let header = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
         if header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {
-            let mut body = Vec::new();
-            loop {
-                let line = self.read_until(b"\r\n");
-                let Some(length) = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line.trim(), 16).ok()) else {
-                    return (body, false);
-                };
-                let Some(piece) = self.exactly(length + 2) else { return (body, false) };
-                body.extend_from_slice(&piece[..length]);
-                if length == 0 {
-                    return (body, true);
-                }
-            }
+            return self.rest_of_chunks();
         }
         let length = header("content-length").map_or(0, |length| length.parse().unwrap());
         match self.exactly(length) {
@@ -243,15 +281,52 @@ impl Client {
         }
     }
 
+    /// Reads chunks behind a head until they hold this many bytes, or to the end of the body.
+    pub(crate) fn read_chunks(&mut self, length: usize) -> Vec<u8> {
+        let mut body = Vec::new();
+        while body.len() < length {
+            let Some(piece) = self.read_chunk().filter(|piece| !piece.is_empty()) else { break };
+            body.extend_from_slice(&piece);
+        }
+        body
+    }
+
+    /// Reads chunks to their end, and says whether there was one.
+    pub(crate) fn rest_of_chunks(&mut self) -> (Vec<u8>, bool) {
+        let mut body = Vec::new();
+        while let Some(piece) = self.read_chunk() {
+            if piece.is_empty() {
+                return (body, true);
+            }
+            body.extend_from_slice(&piece);
+        }
+        (body, false)
+    }
+
+    /// One chunk; the last one is empty. `None` when the connection ends instead.
+    fn read_chunk(&mut self) -> Option<Vec<u8>> {
+        let line = self.read_until(b"\r\n");
+        let length = std::str::from_utf8(&line).ok().and_then(|line| usize::from_str_radix(line.strip_suffix("\r\n")?, 16).ok())?;
+        let mut piece = self.exactly(length + 2)?;
+        piece.truncate(length);
+        Some(piece)
+    }
+
     /// Reads an answer; interim ones are passed over.
     pub(crate) fn answer(&mut self) -> Answer {
+        self.answer_to("GET")
+    }
+
+    /// Reads the answer to a request of this method: one to HEAD has no body, whatever its head says.
+    pub(crate) fn answer_to(&mut self, method: &str) -> Answer {
         loop {
             let (first, headers) = self.head().expect("an answer");
             let status: u16 = first.split(' ').nth(1).unwrap().parse().unwrap();
-            if status == 100 {
+            if (100..200).contains(&status) {
                 continue;
             }
-            let (body, whole) = self.body(&headers);
+            let bodiless = method == "HEAD" || matches!(status, 204 | 304);
+            let (body, whole) = if bodiless { (Vec::new(), true) } else { self.body(&headers) };
             return Answer { status, headers, body, whole };
         }
     }
@@ -287,6 +362,15 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
     haystack.windows(needle.len()).position(|window| window == needle)
 }
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Came {
+    /// On the connection of the one before.
+    Again,
+    /// On a new one.
+    Fresh,
+}
+
 /// An upstream that a test plays itself.
 pub(crate) struct Upstream {
     listener: TcpListener,
@@ -296,6 +380,8 @@ pub(crate) struct Upstream {
 impl Upstream {
     pub(crate) fn new() -> Upstream {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        // On a listener it bounds the wait for a connection.
+        socket2::SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).unwrap();
         let address = listener.local_addr().unwrap();
         Upstream { listener, address }
     }
@@ -303,6 +389,44 @@ impl Upstream {
     /// Waits for a connection of the gateway's.
     pub(crate) fn accept(&self) -> Client {
         Client::new(self.listener.accept().unwrap().0)
+    }
+
+    /// Waits for a request, on a connection that was answered before or on a new one: a connection may come back into the pool too late to be used again.
+    pub(crate) fn next(&self, mut kept: Client) -> (Client, Request, Came) {
+        let begun = std::time::Instant::now();
+        self.listener.set_nonblocking(true).unwrap();
+        kept.stream.set_nonblocking(true).unwrap();
+        let came = loop {
+            assert!(begun.elapsed() < PATIENCE, "no request came");
+            if kept.stream.peek(&mut [0]).is_ok_and(|read| read > 0) {
+                break None;
+            }
+            if let Ok((fresh, _)) = self.listener.accept() {
+                break Some(fresh);
+            }
+            std::thread::yield_now();
+        };
+        self.listener.set_nonblocking(false).unwrap();
+        kept.stream.set_nonblocking(false).unwrap();
+        match came {
+            None => {
+                let request = kept.request().expect("a request");
+                (kept, request, Came::Again)
+            }
+            Some(fresh) => {
+                let mut fresh = Client::new(fresh);
+                let request = fresh.request().expect("a request");
+                (fresh, request, Came::Fresh)
+            }
+        }
+    }
+
+    /// Whether no connection waits to be accepted.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.listener.set_nonblocking(true).unwrap();
+        let waiting = self.listener.accept();
+        self.listener.set_nonblocking(false).unwrap();
+        waiting.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
     }
 
     /// Waits for a connection and its request.
@@ -313,86 +437,5 @@ impl Upstream {
     }
 }
 
-impl Client {
-    /// As a server: starts an event stream.
-    pub(crate) fn begin_stream(&mut self) {
-        self.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/vnd.amazon.eventstream\r\ntransfer-encoding: chunked\r\n\r\n");
-    }
-
-    /// As a server: starts an event stream with the event that opens every answer.
-    pub(crate) fn begin_answer(&mut self) {
-        self.begin_stream();
-        self.event("messageStart", r#"{"role":"assistant"}"#);
-    }
-
-    /// As a server: one HTTP chunk.
-    pub(crate) fn chunk(&mut self, bytes: &[u8]) {
-        self.send(format!("{:x}\r\n", bytes.len()).as_bytes());
-        self.send(bytes);
-        self.send(b"\r\n");
-    }
-
-    /// As a server: one event frame in a chunk of its own.
-    pub(crate) fn event(&mut self, name: &str, payload: &str) {
-        let bytes = frame(name, payload);
-        self.chunk(&bytes);
-    }
-
-    /// As a server: a text delta.
-    pub(crate) fn delta(&mut self, text: &str) {
-        self.event("contentBlockDelta", &format!(r#"{{"contentBlockIndex":0,"delta":{{"text":"{text}"}}}}"#));
-    }
-
-    /// As a server: the end of a good answer and of the body.
-    pub(crate) fn end_stream(&mut self) {
-        self.event("contentBlockStop", r#"{"contentBlockIndex":0}"#);
-        self.event("messageStop", r#"{"stopReason":"end_turn"}"#);
-        self.event("metadata", r#"{"usage":{"inputTokens":3,"outputTokens":2,"totalTokens":5},"metrics":{"latencyMs":1}}"#);
-        self.send(b"0\r\n\r\n");
-    }
-
-    /// As a server: a whole JSON answer.
-    pub(crate) fn reply(&mut self, status: &str, headers: &str, body: &str) {
-        self.send(format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
-    }
-
-    /// As a server: a good short answer.
-    pub(crate) fn reply_text(&mut self, text: &str) {
-        let body = format!(
-            r#"{{"output":{{"message":{{"role":"assistant","content":[{{"text":"{text}"}}]}}}},"stopReason":"end_turn","usage":{{"inputTokens":3,"outputTokens":2,"totalTokens":5}},"metrics":{{"latencyMs":1}}}}"#
-        );
-        self.reply("200 OK", "", &body);
-    }
-
-    /// Ends the connection with a reset instead of a close.
-    pub(crate) fn reset(self) {
-        // Unread bytes in the socket turn a close into a reset; a linger of zero does so always.
-        socket_linger_zero(&self.stream);
-        drop(self.stream);
-    }
-
-    pub(crate) fn close(self) {
-        let _ = self.stream.shutdown(Shutdown::Both);
-    }
-}
-
-fn socket_linger_zero(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    socket.set_linger(Some(Duration::ZERO)).unwrap();
-}
-
-/// One event frame.
-pub(crate) fn frame(name: &str, payload: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let headers = [(":event-type", name), (":content-type", "application/json"), (":message-type", "event")];
-    adit::wire::eventstream::write_frame(&mut out, &headers, payload.as_bytes());
-    out
-}
-
-/// One exception frame.
-pub(crate) fn exception(name: &str, message: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let headers = [(":exception-type", name), (":content-type", "application/json"), (":message-type", "exception")];
-    adit::wire::eventstream::write_frame(&mut out, &headers, format!(r#"{{"message":"{message}"}}"#).as_bytes());
-    out
-}
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub(crate) use far::{exception, frame};
