@@ -53,6 +53,8 @@ struct State {
     head_out: bool,
     /// What the body filter found out about the head that is still held.
     patch: Option<HeadPatch>,
+    /// The upstream gets no body: its head must not promise one.
+    bodiless: bool,
     /// The body filter has written the last byte the client gets, whatever the upstream still sends.
     finished: bool,
     /// When something was last written to the client.
@@ -93,6 +95,11 @@ impl Control {
     /// Ends the answer with the piece of body that is being written, whatever the upstream still sends.
     pub(super) fn finish(&self) {
         self.state().finished = true;
+    }
+
+    /// Says that the upstream gets no body.
+    pub(super) fn no_body(&self) {
+        self.state().bodiless = true;
     }
 
     /// Sets when the pump is woken next.
@@ -332,8 +339,9 @@ impl CustomSession for Downstream {
         self.inner_mut().finish_body().await
     }
 
+    /// Where it is not, and no length is told, the pump puts the body into chunks.
     fn is_body_empty(&mut self) -> bool {
-        false
+        self.control.state().bodiless
     }
 
     /// Waits for the client to leave, which is an error, or for the next deadline, which is an empty piece of body.

@@ -129,6 +129,9 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     let control = downstream::install(session.as_mut());
     let (exchange, _) = into_exchange(draft, control, chunked);
+    if exchange.body.is_empty() {
+        exchange.control.no_body();
+    }
     exchange.control.wake_at(upstream::next_wake(&exchange, &ctx.snapshot.process));
     ctx.exchange = Some(exchange);
     Ok(Accepted::Exchange)

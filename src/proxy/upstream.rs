@@ -163,7 +163,8 @@ pub(super) async fn body(session: &mut Session, body: &mut Option<Bytes>, ctx: &
     if exchange.control.take_wake() {
         return wake(session, ctx).await;
     }
-    *body = Some(exchange.body.clone());
+    // An empty piece would be written as an end of its own where there are chunks.
+    *body = (!exchange.body.is_empty()).then(|| exchange.body.clone());
     Ok(())
 }
 
