@@ -28,6 +28,11 @@ const OF_THE_CLIENT: &[&str] = &[
     "api-key",
     "x-goog-api-key",
     "x-goog-user-project",
+    "x-goog-iap-jwt-assertion",
+    "x-goog-iam-authorization-token",
+    "x-serverless-authorization",
+    "ocp-apim-subscription-key",
+    "x-auth-token",
     "x-totp-code",
     "x-otp",
     "cookie",
@@ -47,7 +52,7 @@ const OF_THE_CLIENT: &[&str] = &[
 ];
 
 /// Beginnings of such names.
-const CLIENT_PREFIXES: &[&str] = &["x-forwarded-", "amz-sdk-", "x-adit-", "cf-"];
+const CLIENT_PREFIXES: &[&str] = &["x-forwarded-", "amz-sdk-", "x-adit-", "cf-", "x-amzn-oidc-", "x-auth-request-", "x-ms-client-principal"];
 
 /// Headers of an upstream's answer that tell about the upstream, not about the answer.
 const OF_THE_UPSTREAM: &[&str] = &[
@@ -109,7 +114,7 @@ pub(super) fn native_request(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValu
 
 /// What a relayed model request takes along.
 pub(super) fn relayed_request(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    pairs(headers, |name| begins(name, REQUEST_PREFIXES) && !OF_THE_CLIENT.contains(&name.as_str()))
+    pairs(headers, |name| begins(name, REQUEST_PREFIXES) && !OF_THE_CLIENT.contains(&name.as_str()) && !listed(headers, name))
 }
 
 /// What the answer of a provider's own API takes along.
@@ -127,7 +132,7 @@ pub(super) fn native_answer(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue
 
 /// What a relayed answer takes along.
 pub(super) fn relayed_answer(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
-    pairs(headers, |name| name == header::CONTENT_LENGTH || begins(name, ANSWER_PREFIXES))
+    pairs(headers, |name| name == header::CONTENT_LENGTH || (begins(name, ANSWER_PREFIXES) && !listed(headers, name)))
 }
 
 fn pairs(headers: &HeaderMap, passes: impl Fn(&HeaderName) -> bool) -> Vec<(HeaderName, HeaderValue)> {
