@@ -119,7 +119,6 @@ async fn whole(session: &mut Session, ctx: &mut Ctx, written: std::result::Resul
     };
     if let Some(exchange) = ctx.exchange.as_mut() {
         exchange.facts = facts;
-        exchange.first_content = Some(Instant::now());
         exchange.stage = Stage::Done;
     }
     let mut head = ResponseHeader::build(200, Some(12))?;

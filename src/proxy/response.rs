@@ -205,7 +205,7 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
     match &mut exchange.stage {
         Stage::Stream { .. } => stream(&piece, end, body, ctx),
         Stage::Relay(tap) => {
-            if exchange.first_content.is_none() && !piece.is_empty() {
+            if exchange.stream && exchange.first_content.is_none() && !piece.is_empty() {
                 exchange.first_content = Some(Instant::now());
             }
             if end && piece.is_empty() && !exchange.control.head_out() && matches!(exchange.answer, Answer::Relay { native: false, .. }) {
