@@ -16,6 +16,12 @@ use crate::proxy::error::client_left;
 /// Books a request that has ended.
 pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, ctx: &mut Ctx) {
     let ended = Instant::now();
+    // What passed before the client left was paid for.
+    if let Some(exchange) = ctx.exchange.as_mut()
+        && let Stage::Relay(tap) = &exchange.stage
+    {
+        exchange.facts = tap.facts();
+    }
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let left = cause.is_some_and(client_left);
     let error = ctx.error.as_ref().map(|error| error.message.as_ref());

@@ -116,8 +116,12 @@ fn last_event(dialect: Dialect, exchange: &mut Exchange, error: ApiError) -> Byt
             exchange.facts = stream.facts();
             pending.into()
         }
+        Stage::Relay(tap) => {
+            exchange.facts = tap.facts();
+            if exchange.stream { stream_error(dialect, &error).into() } else { Bytes::new() }
+        }
         // The head went out ahead of the upstream's, with a keep-alive.
-        Stage::Waiting | Stage::Refused { .. } | Stage::Relay(_) if exchange.stream => stream_error(dialect, &error).into(),
+        Stage::Waiting | Stage::Refused { .. } if exchange.stream => stream_error(dialect, &error).into(),
         _ => Bytes::new(),
     }
 }
