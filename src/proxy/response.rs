@@ -93,7 +93,12 @@ pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> R
     let is_page = !native && header_text(head, "content-type").is_some_and(|kind| kind.starts_with("text/html"));
     let good = (head.status == StatusCode::OK && !is_page) || (native && head.status.as_u16() < 400);
     let is_stream = exchange.stream;
-    if native && (good || empty) || (relayed.is_some() && good && !empty) {
+    // Without a body all is told by the status; only what is wrong between the gateway and the provider is not the client's.
+    let theirs = |exchange: &Exchange| {
+        let error = exchange.answer.api().error(head.status.as_u16(), headers::text(&head.headers, "x-amzn-errortype"), None, b"");
+        error.kind != ErrorKind::BadUpstream
+    };
+    if native && (good || (empty && theirs(exchange))) || (relayed.is_some() && good && !empty) {
         let media_type = header_text(head, "content-type").unwrap_or_default();
         if let Answer::Relay { watched, .. } = &exchange.answer {
             exchange.stage = if empty { Stage::Done } else { Stage::Relay(Box::new(Tap::new(*watched, &media_type))) };
