@@ -29,6 +29,21 @@ use tokio::time::Instant;
 /// The client's answer is complete, the upstream's is not: no failure towards the client.
 const ANSWERED: ErrorType = ErrorType::Custom("Answered");
 
+/// Headers that describe a body.
+const OF_THE_BODY: &[&str] = &[
+    "content-encoding",
+    "content-language",
+    "content-disposition",
+    "content-range",
+    "content-md5",
+    "content-digest",
+    "repr-digest",
+    "digest",
+    "etag",
+    "last-modified",
+    "accept-ranges",
+];
+
 /// What the request context keeps of the wrapped session. Cheap to clone; locked for a few instructions, never over an await.
 #[derive(Clone)]
 pub(super) struct Control(Arc<Shared>);
@@ -226,6 +241,10 @@ impl HeadPatch {
             let _ = head.set_status(status);
         }
         if let Some(content_type) = self.content_type {
+            // What the upstream said of its own body is not true of another one.
+            for name in OF_THE_BODY {
+                head.remove_header(*name);
+            }
             let _ = head.insert_header(header::CONTENT_TYPE, content_type);
         }
         if let Some(length) = self.content_length {
