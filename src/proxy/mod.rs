@@ -131,7 +131,9 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         let no_body = session.req_header().method == http::Method::HEAD;
-        response::head(head, no_body, ctx)
+        response::head(head, no_body, ctx)?;
+        upstream::answering(ctx);
+        Ok(())
     }
 
     fn response_body_filter(&self, _session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<Option<Duration>> {

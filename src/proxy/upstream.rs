@@ -173,6 +173,13 @@ pub(super) fn next_wake(exchange: &Exchange, process: &Process) -> Option<tokio:
     [keepalive_at(exchange, process), deadline(exchange, process)].into_iter().flatten().min().map(tokio::time::Instant::from_std)
 }
 
+/// The head is in: from now on it is the pauses that count.
+pub(super) fn answering(ctx: &Ctx) {
+    if let Some(exchange) = &ctx.exchange {
+        exchange.control.wake_at(next_wake(exchange, &ctx.snapshot.process));
+    }
+}
+
 fn keepalive_at(exchange: &Exchange, process: &Process) -> Option<Instant> {
     let period = process.keepalive.filter(|_| exchange.stream && exchange.answer.keep_alive().is_some())?;
     // What counts is what the client hears: a model may send pings, or thoughts that this client has no place for.
