@@ -158,12 +158,16 @@ async fn gone(session: &mut Session) -> Box<Error> {
 /// All answers, in the order of their bodies.
 async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> Result<std::result::Result<Vec<Whole>, ApiError>> {
     let total = work.timeouts.total;
-    let calls = futures::stream::iter(bodies).map(|body| one(&work, body)).buffered(AT_A_TIME).try_collect::<Vec<_>>();
+    let numbered = async |(at, body)| Ok((at, one(&work, body).await?));
+    // In the order in which they end, so that an error is seen at once, whoever is still silent.
+    let calls = futures::stream::iter(bodies.into_iter().enumerate()).map(numbered).buffer_unordered(AT_A_TIME).try_collect::<Vec<_>>();
     let bounded = async {
-        match total {
+        let mut answers = match total {
             Some(total) => tokio::time::timeout(total, calls).await.unwrap_or_else(|_| Err(too_slow())),
             None => calls.await,
-        }
+        }?;
+        answers.sort_unstable_by_key(|(at, _)| *at);
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     };
     tokio::select! {
         answers = bounded => Ok(answers),
