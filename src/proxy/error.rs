@@ -140,6 +140,11 @@ pub(super) fn client_left(cause: &Error) -> bool {
         )
 }
 
+/// Whether it was waiting that failed, on a connection that may be a good one.
+pub(super) fn timed_out(cause: &Error) -> bool {
+    matches!(cause.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
+}
+
 /// Pingora's error in the caller's terms. Addresses and host names stay out of it.
 pub(super) fn describe(cause: &Error) -> ApiError {
     use ErrorType as E;

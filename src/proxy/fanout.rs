@@ -23,7 +23,7 @@ use crate::config::snapshot::{Provider, Timeouts};
 use crate::ops::upstreams::Upstream;
 use crate::proxy::Shared;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::error::{describe, refuse};
+use crate::proxy::error::{describe, refuse, timed_out};
 use crate::proxy::headers;
 use crate::proxy::plan::{self, Answer, Call, Fan, Vectors};
 use crate::proxy::response::{LARGEST_BODY, LARGEST_ERROR, brand, stream_headers};
@@ -235,8 +235,8 @@ async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, 
                 let head = session.response_header().cloned().ok_or_else(|| ApiError::new(ErrorKind::BadUpstream, "The model provider did not answer."))?;
                 break (head, Open { session, peer: peer.clone() });
             }
-            // The far end closed it while it lay in the pool: it has not seen the request.
-            Err(_) if reused && tries < TRIES => {}
+            // The far end closed it while it lay in the pool: it has not seen the request. One that is slow has, and may be working on it.
+            Err(cause) if reused && tries < TRIES && !timed_out(&cause) => {}
             Err(cause) => return Err(failed(cause)),
         }
     };

@@ -18,7 +18,7 @@ use crate::ops::credentials::Current;
 use crate::ops::upstreams::Upstream;
 use crate::provider::sigv4;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::error::{client_left, give_up};
+use crate::proxy::error::{client_left, give_up, timed_out};
 use crate::proxy::plan::Call;
 use crate::proxy::response::{brand, stream_headers};
 
@@ -240,7 +240,7 @@ pub(super) fn failed(error: Box<Error>, ctx: &mut Ctx, reused: bool) -> Box<Erro
         .exchange
         .as_ref()
         .is_some_and(|exchange| matches!(exchange.stage, Stage::Waiting) && !exchange.control.head_out() && ctx.error.is_none() && exchange.attempts < 3);
-    if untouched && reused && !client_left(&error) {
+    if untouched && reused && !client_left(&error) && !timed_out(&error) {
         error.retry.decide_reuse(true);
     } else {
         error.set_retry(false);
