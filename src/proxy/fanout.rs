@@ -308,10 +308,12 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
     let mut out = Vec::new();
     let mut head_out = false;
     let keepalive = ctx.snapshot.process.keepalive;
+    // What comes of the calls is no sign of life for the client until something is written.
+    let mut written = tokio::time::Instant::now();
     loop {
         let quiet = async {
             match keepalive {
-                Some(period) => tokio::time::sleep(period).await,
+                Some(period) => tokio::time::sleep_until(written + period).await,
                 None => std::future::pending::<()>().await,
             }
         };
@@ -321,6 +323,7 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
             () = quiet => {
                 out.extend_from_slice(crate::wire::sse::COMMENT);
                 write(session, ctx, &mut out, &mut head_out, false).await?;
+                written = tokio::time::Instant::now();
                 continue;
             }
         };
@@ -349,6 +352,7 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
         }
         if last || (choices.has_content() && !out.is_empty()) {
             write(session, ctx, &mut out, &mut head_out, last).await?;
+            written = tokio::time::Instant::now();
         }
         if last {
             if let Some(exchange) = ctx.exchange.as_mut() {
