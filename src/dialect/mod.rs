@@ -193,6 +193,15 @@ pub fn place(path: &str) -> Option<Place<'_>> {
     })
 }
 
+/// The API that somebody who asks for an unknown path most likely speaks: his SDK can show errors of its own API only.
+pub fn nearest(path: &str) -> Dialect {
+    match path.split('/').nth(1) {
+        Some("model" | "bedrock") => Dialect::Bedrock,
+        Some("v1") if path.starts_with("/v1/messages") => Dialect::Anthropic,
+        _ => Dialect::OpenAi,
+    }
+}
+
 /// `/model/{id}/converse` → what it asks and the id, decoded once. An id is one segment; SDKs that leave its slashes bare are understood all the same.
 pub fn runtime(path: &str) -> Option<(Surface, Cow<'_, str>)> {
     let (id, operation) = path.strip_prefix("/model/")?.rsplit_once('/')?;
@@ -232,6 +241,21 @@ mod tests {
             ("/v1/other", None),
         ] {
             assert_eq!(place(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn unknown_paths_are_answered_in_the_api_that_they_look_like() {
+        for (path, expected) in [
+            ("/model/m/unknown", Dialect::Bedrock),
+            ("/bedrock/model/m/unknown", Dialect::Bedrock),
+            ("/v1/messages/batches", Dialect::Anthropic),
+            ("/v1/other", Dialect::OpenAi),
+            ("/modelx", Dialect::OpenAi),
+            ("/", Dialect::OpenAi),
+            ("", Dialect::OpenAi),
+        ] {
+            assert_eq!(nearest(path), expected, "{path}");
         }
     }
 }

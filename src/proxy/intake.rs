@@ -88,6 +88,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         return Ok(Accepted::Answered);
     }
     let Some(place) = dialect::place(path) else {
+        ctx.dialect = dialect::nearest(path);
         return Err(ApiError::new(ErrorKind::NotFound, format!("Unknown path: {}.", local::clip(path))).into());
     };
     let place = Known::of(place);
