@@ -255,8 +255,8 @@ fn draft(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, c
         let provider = route::native(&current.snapshot, place.provider.as_deref().unwrap_or_default(), usable).map_err(explained)?;
         return plan::native(&head.method, &place.rest, head.uri.query(), &head.headers, body.clone(), provider, upstream(provider)?);
     };
-    let (model, stream) = match &place.model {
-        Some(model) => (model.clone(), matches!(surface, Surface::ConverseStream | Surface::InvokeStream)),
+    let (model, stream, repeated) = match &place.model {
+        Some(model) => (model.clone(), matches!(surface, Surface::ConverseStream | Surface::InvokeStream), false),
         None => named_in(body)?,
     };
     ctx.model.clone_from(&model);
@@ -270,19 +270,19 @@ fn draft(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, c
     let route = route::route(&current.snapshot, &model, wish, usable, fastrand::u64(..)).map_err(explained)?;
     let upstream = upstream(&route.target.provider)?;
     let now = ctx.received.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let asked = Asked { surface, model: &model, query: head.uri.query(), stream, headers: &head.headers, body, request_id: &ctx.request_id, now };
+    let asked = Asked { surface, model: &model, query: head.uri.query(), stream, repeated, headers: &head.headers, body, request_id: &ctx.request_id, now };
     plan::plan(&asked, route, upstream)
 }
 
-/// The model that a body names, and whether it asks for a stream.
-fn named_in(body: &Bytes) -> Result<(String, bool), ApiError> {
+/// The model that a body names, whether it asks for a stream, and whether it says one of both more than once.
+fn named_in(body: &Bytes) -> Result<(String, bool, bool), ApiError> {
     let text = std::str::from_utf8(body)
         .map_err(|error| ApiError::new(ErrorKind::InvalidRequest, format!("The body is not valid UTF-8 at byte {}.", error.valid_up_to())))?;
-    let [model, stream] = json::pick(text, ["model", "stream"]).map_err(|syntax| read::malformed(text, syntax))?;
+    let ([model, stream], repeated) = json::pick_with_repeats(text, ["model", "stream"]).map_err(|syntax| read::malformed(text, syntax))?;
     let set = |member: Option<Raw<'_>>| member.is_some_and(|raw| raw.kind() != Kind::Null);
     let model = read::filled_text(model.filter(|_| set(model)), &read::Path::Root.key("model"))?.unescape().into_owned();
     let stream = read::boolean(stream.filter(|_| set(stream)), &read::Path::Root.key("stream"))?;
-    Ok((model, stream == Some(true)))
+    Ok((model, stream == Some(true), repeated))
 }
 
 fn into_exchange(draft: Draft, control: downstream::Control, chunked: bool) -> (Exchange, Option<Fan>) {

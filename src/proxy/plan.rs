@@ -48,6 +48,8 @@ pub(super) struct Asked<'a> {
     pub(super) query: Option<&'a str>,
     /// Whether a stream is asked for, where the body says so.
     pub(super) stream: bool,
+    /// The body names its model, or says whether to stream, more than once: which of them counts, each reader decides for himself.
+    pub(super) repeated: bool,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
     pub(super) request_id: &'a str,
@@ -279,11 +281,12 @@ fn quoted(text: &str) -> String {
 
 /// The edit that gives a body the target's name of the model, where it is another one than the client's.
 fn model_edit<'e>(asked: &Asked<'_>, model: &str, json: &'e mut String) -> Vec<Edit<'e>> {
-    if asked.model == model {
+    if asked.model == model && !asked.repeated {
         return Vec::new();
     }
     *json = quoted(model);
-    vec![Edit::Set("model", json)]
+    let stream = asked.repeated.then_some(Edit::Replace("stream", if asked.stream { "true" } else { "false" }));
+    std::iter::once(Edit::Set("model", json)).chain(stream).collect()
 }
 
 /// Chat Completions and Embeddings to whoever speaks them.

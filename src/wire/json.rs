@@ -16,7 +16,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use reader::{Reader, Syntax};
-pub use splice::{Edit, pick, splice};
+pub use splice::{Edit, pick, pick_with_repeats, splice};
 
 /// What a JSON value is, told from its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -41,20 +41,29 @@ struct Member<'a> {
 /// # Errors
 /// When it is not one JSON object.
 pub fn pick<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<[Option<Raw<'a>>; N], Syntax> {
+    pick_with_repeats(text, names).map(|(found, _)| found)
+}
+
+/// Like [`pick`]; also tells whether one of the members stands more than once, so that another reader may take another one.
+///
+/// # Errors
+/// When it is not one JSON object.
+pub fn pick_with_repeats<'a, const N: usize>(text: &'a str, names: [&str; N]) -> Result<([Option<Raw<'a>>; N], bool), Syntax> {
     let mut found = [None; N];
+    let mut repeated = false;
     let mut reader = Reader::new(text);
     reader.object(|name, reader| {
         let value = reader.value()?;
         if let Some(at) = names.iter().position(|wanted| *wanted == name) {
             // Both lists are of one length.
             if let Some(place) = found.get_mut(at) {
-                *place = Some(value);
+                repeated |= place.replace(value).is_some();
             }
         }
         Ok::<(), Syntax>(())
     })?;
     reader.end()?;
-    Ok(found)
+    Ok((found, repeated))
 }
 
 /// Changes members at the top of an object. Members that stand twice are all changed: whichever of them a reader takes, it takes ours.
@@ -180,6 +189,8 @@ mod tests {
     fn members_are_picked_and_what_is_no_object_is_refused() {
         let [model, stream, n] = pick(r#"{"model":1,"x":{"stream":1},"model":"m"}"#, ["model", "stream", "n"]).unwrap();
         assert_eq!((model.unwrap().as_str(), stream.is_none(), n.is_none()), ("\"m\"", true, true));
+        assert!(pick_with_repeats(r#"{"model":1,"\u006dodel":2}"#, ["model"]).unwrap().1);
+        assert!(!pick_with_repeats(r#"{"model":1,"x":{"model":2}}"#, ["model"]).unwrap().1);
         for bad in ["", "[]", "{", "{\"a\":1}x", "{\"a\" 1}", "{\"a\":1,}", "null"] {
             assert!(pick(bad, ["a"]).is_err(), "{bad}");
             assert!(splice(bad, &[Edit::Set("a", "1")]).is_err(), "{bad}");
