@@ -14,6 +14,9 @@
 
 mod planner;
 
+#[cfg(test)]
+mod tests;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 
