@@ -19,6 +19,7 @@ pub mod pairs;
 mod policy;
 pub mod read;
 pub mod redact;
+pub mod refusal;
 mod request;
 mod response;
 pub mod schema;

@@ -3,9 +3,6 @@
 /// The longest message of a provider that is passed on, in bytes.
 pub const MESSAGE_MAX: usize = 2000;
 
-/// What callers are told about the gateway's own credentials.
-pub const OUR_CREDENTIALS: &str = "the gateway could not authenticate itself to the model provider";
-
 /// How secrets and accounts begin that are told apart by it, how long they are at least, and what stands in their place.
 const MARKED: [(&str, usize, &str); 8] = [
     ("sk-", 8, "[key]"),

@@ -6,10 +6,8 @@
 //!
 //! Vendor pages: <https://platform.claude.com/docs/en/api/errors>, <https://google.aip.dev/193>.
 
-use std::borrow::Cow;
-
 use crate::chat::fields::Members;
-use crate::chat::redact::{MESSAGE_MAX, OUR_CREDENTIALS, cut, redact};
+use crate::chat::refusal::{Refusal, our_credentials};
 use crate::chat::{ApiError, ErrorKind};
 use crate::wire::json::{Kind, Raw};
 
@@ -86,7 +84,7 @@ fn read(status: Option<u16>, body: &[u8]) -> ApiError {
     let facts = Facts::of(&body);
     // Google may hand on what Anthropic said as the text of its own error.
     let inner = facts.message.as_deref().filter(|message| message.starts_with('{')).map(Facts::of).filter(|inner| inner.name.is_some());
-    judge(status, inner.unwrap_or(facts))
+    judge(status, inner.as_ref().unwrap_or(&facts))
 }
 
 /// What a body says.
@@ -124,10 +122,9 @@ impl Facts {
 }
 
 /// Puts name, status and message together. Without a status it is an event inside a stream.
-fn judge(status: Option<u16>, facts: Facts) -> ApiError {
+fn judge(status: Option<u16>, facts: &Facts) -> ApiError {
     let known = facts.name.as_deref().and_then(|name| NAMES.iter().find(|(known, _)| *known == name)).map(|(_, meaning)| *meaning);
-    let lower = facts.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
+    let refusal = Refusal::new(facts.message.as_deref());
     let meaning = known.unwrap_or_else(|| match status {
         Some(401) => Meaning::Key,
         Some(402) => Meaning::Account,
@@ -136,36 +133,26 @@ fn judge(status: Option<u16>, facts: Facts) -> ApiError {
         None => Meaning::Is(ErrorKind::BadUpstream),
     });
     let kind = match meaning {
-        Meaning::Key => return ApiError::new(ErrorKind::BadUpstream, OUR_CREDENTIALS),
+        Meaning::Key => return our_credentials(),
         // A model that the key may not use is something to know; all else that it may not is not.
-        Meaning::Forbidden if !lower.contains("model") => return ApiError::new(ErrorKind::BadUpstream, OUR_CREDENTIALS),
+        Meaning::Forbidden if !refusal.says(&["model"]) => return our_credentials(),
         Meaning::Account => return ApiError::new(ErrorKind::BadUpstream, OUR_ACCOUNT),
-        Meaning::Is(ErrorKind::InvalidRequest | ErrorKind::RateLimited) if says(&ACCOUNT) => return ApiError::new(ErrorKind::BadUpstream, OUR_ACCOUNT),
+        Meaning::Is(ErrorKind::InvalidRequest | ErrorKind::RateLimited) if refusal.says(&ACCOUNT) => return ApiError::new(ErrorKind::BadUpstream, OUR_ACCOUNT),
         Meaning::Forbidden => ErrorKind::PermissionDenied,
-        Meaning::Is(ErrorKind::InvalidRequest) if says(&TOO_LONG) => ErrorKind::ContextLengthExceeded,
+        Meaning::Is(ErrorKind::InvalidRequest) if refusal.says(&TOO_LONG) => ErrorKind::ContextLengthExceeded,
         Meaning::Is(kind) => kind,
         Meaning::Fault => match status {
             Some(status @ (408 | 503 | 504 | 529)) => ErrorKind::of_upstream(status),
             _ => ErrorKind::UpstreamInternal,
         },
     };
-    let text = match facts.message {
-        Some(message) => Cow::Owned(redact(cut(message.trim(), MESSAGE_MAX))),
-        None => Cow::Borrowed(kind.in_general()),
-    };
-    let mut error = ApiError::new(kind, text);
-    // A client error that nobody knows keeps its status.
-    if let (None, Some(status @ 400..500)) = (known, status)
-        && kind == ErrorKind::InvalidRequest
-    {
-        error.status = status;
-    }
-    error
+    refusal.tell(kind, status.filter(|_| known.is_none()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::refusal::OUR_CREDENTIALS;
 
     fn summary(error: &ApiError) -> (ErrorKind, u16) {
         (error.kind, error.status)
@@ -270,16 +257,12 @@ mod tests {
     }
 
     #[test]
-    fn bodies_that_say_nothing_and_too_much() {
+    fn bodies_that_say_nothing_or_not_in_json() {
         for body in [&b"<html><h1>503</h1></html>"[..], b"", b"{}", b"[1]", b"[]", b"\xff\xfe", b"{\"error\":", b"{\"error\":{\"message\":\" \"}}"] {
             let error = decode(503, None, body);
             assert_eq!(summary(&error), (ErrorKind::Unavailable, 503));
             assert!(!error.message.contains('<') && !error.message.is_empty());
         }
-        let long = format!(r#"{{"type":"error","error":{{"type":"invalid_request_error","message":"{}"}}}}"#, "ü".repeat(5000));
-        assert!(decode(400, None, long.as_bytes()).message.len() <= MESSAGE_MAX);
-        let host = br#"{"type":"error","error":{"type":"api_error","message":"https://internal.example:8080/x of sk-ant-REDACTED failed"}}"#;
-        assert_eq!(decode(500, None, host).message, "[host] of [key] failed");
         assert_eq!(decode(400, None, b"Please slow down").message, "Please slow down");
     }
 }

@@ -8,13 +8,11 @@
 //!
 //! Follows the exceptions of the service model and <https://docs.aws.amazon.com/bedrock/latest/userguide/troubleshooting-api-error-codes.html>.
 
-use std::borrow::Cow;
-
 use crate::chat::{ApiError, ErrorKind};
 use crate::wire::json::Raw;
 
 use crate::chat::fields::Members;
-use crate::chat::redact::{MESSAGE_MAX, OUR_CREDENTIALS, cut, redact};
+use crate::chat::refusal::{Refusal, our_credentials};
 
 /// Name in lower case → what it means.
 const NAMES: &[(&str, ErrorKind)] = &[
@@ -78,8 +76,8 @@ const CREDENTIALS: [&str; 7] = ["security token", "signature we calculated", "si
 pub fn decode(status: u16, error_type: Option<&str>, retry_after: Option<&str>, body: &[u8]) -> ApiError {
     let body = String::from_utf8_lossy(body);
     let facts = Facts::of(&body);
-    let name = error_type.map(|name| Cow::Borrowed(bare_name(name))).filter(|name| !name.is_empty()).or(facts.name);
-    let mut error = named(name.as_deref(), Some(status), facts.message);
+    let name = error_type.map(bare_name).filter(|name| !name.is_empty()).or(facts.name.as_deref());
+    let mut error = named(name, Some(status), facts.message.as_deref());
     error.retry_after = retry_after.map(str::to_owned);
     error
 }
@@ -91,19 +89,19 @@ pub fn decode(status: u16, error_type: Option<&str>, retry_after: Option<&str>, 
 pub fn exception(name: &str, payload: &[u8]) -> ApiError {
     let body = String::from_utf8_lossy(payload);
     let facts = Facts::of(&body);
-    named(Some(bare_name(name)), None, facts.message)
+    named(Some(bare_name(name)), None, facts.message.as_deref())
 }
 
 /// Reads an unmodelled failure: `:error-code` and `:error-message` of an error frame.
 #[must_use]
 pub fn unmodelled(code: Option<&str>, message: Option<&str>) -> ApiError {
-    named(code.map(bare_name), None, message.map(|text| Cow::Owned(text.to_owned())))
+    named(code.map(bare_name), None, message)
 }
 
 /// What a body says.
 struct Facts {
-    name: Option<Cow<'static, str>>,
-    message: Option<Cow<'static, str>>,
+    name: Option<String>,
+    message: Option<String>,
 }
 
 impl Facts {
@@ -112,20 +110,20 @@ impl Facts {
         let Some(members) = Raw::parse(body).ok().and_then(Members::of) else {
             // A page or a sentence of some proxy. A sentence is worth showing.
             let is_text = !body.is_empty() && !body.starts_with('<') && Raw::parse(body).is_err();
-            return Facts { name: None, message: is_text.then(|| Cow::Owned(body.to_owned())) };
+            return Facts { name: None, message: is_text.then(|| body.to_owned()) };
         };
         let text = |names: &[&str]| {
             let found = names.iter().find_map(|name| members.value(name).and_then(Raw::text));
             found.map(|text| text.unescape().into_owned()).filter(|text| !text.trim().is_empty())
         };
-        let name = text(&["__type", "code", "Code"]).map(|name| Cow::Owned(bare_name(&name).to_owned()));
+        let name = text(&["__type", "code", "Code"]).map(|name| bare_name(&name).to_owned());
         let mut message = text(&["message", "Message", "errorMessage"]);
         if let (Some(message), Some(original)) = (&mut message, text(&["originalMessage"]))
             && !message.contains(&original)
         {
             message.push_str(&format!(" ({original})"));
         }
-        Facts { name, message: message.map(Cow::Owned) }
+        Facts { name, message }
     }
 }
 
@@ -136,7 +134,7 @@ fn bare_name(name: &str) -> &str {
 }
 
 /// Puts name, status and message together. Without a status it is a frame inside a stream.
-fn named(name: Option<&str>, status: Option<u16>, message: Option<Cow<'_, str>>) -> ApiError {
+fn named(name: Option<&str>, status: Option<u16>, message: Option<&str>) -> ApiError {
     let name = name.map(str::to_ascii_lowercase);
     let known = name.as_deref().and_then(|name| NAMES.iter().find(|(known, _)| *known == name));
     let mut kind = match (known, status) {
@@ -144,36 +142,25 @@ fn named(name: Option<&str>, status: Option<u16>, message: Option<Cow<'_, str>>)
         (None, Some(status)) => ErrorKind::of_upstream(status),
         (None, None) => ErrorKind::BadUpstream,
     };
-    let lower = message.as_deref().unwrap_or_default().to_ascii_lowercase();
-    let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
+    let refusal = Refusal::new(message);
     let ours = match known {
         Some((_, ErrorKind::BadUpstream)) => true,
         None if status == Some(401) => true,
-        _ => kind == ErrorKind::PermissionDenied && says(&CREDENTIALS),
+        _ => kind == ErrorKind::PermissionDenied && refusal.says(&CREDENTIALS),
     };
     if ours {
-        return ApiError::new(ErrorKind::BadUpstream, OUR_CREDENTIALS);
+        return our_credentials();
     }
-    if kind == ErrorKind::InvalidRequest && says(&TOO_LONG) {
+    if kind == ErrorKind::InvalidRequest && refusal.says(&TOO_LONG) {
         kind = ErrorKind::ContextLengthExceeded;
     }
-    let text = match message {
-        Some(message) => Cow::Owned(redact(cut(message.trim(), MESSAGE_MAX))),
-        None => Cow::Borrowed(kind.in_general()),
-    };
-    let mut error = ApiError::new(kind, text);
-    // A client error that nobody knows keeps its status.
-    if let (None, Some(status @ 400..500)) = (known, status)
-        && kind == ErrorKind::InvalidRequest
-    {
-        error.status = status;
-    }
-    error
+    refusal.tell(kind, status.filter(|_| known.is_none()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chat::refusal::OUR_CREDENTIALS;
 
     fn summary(error: &ApiError) -> (ErrorKind, u16) {
         (error.kind, error.status)

@@ -11,7 +11,8 @@
 
 use std::borrow::Cow;
 
-use crate::chat::redact::{MESSAGE_MAX, OUR_CREDENTIALS, cut, redact};
+use crate::chat::redact::cut;
+use crate::chat::refusal::{Refusal, our_credentials};
 use crate::chat::{ApiError, ErrorKind};
 use crate::wire::json::{Kind, Raw};
 
@@ -157,30 +158,19 @@ impl Facts {
         let status = status.or(self.status);
         let exact = known(CODES);
         let mut kind = exact.or_else(|| status.map(by_status)).or_else(|| known(NAMES)).unwrap_or(ErrorKind::BadUpstream);
-        let lower = self.message.as_deref().unwrap_or_default().to_ascii_lowercase();
-        let says = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
+        let refusal = Refusal::new(self.message.as_deref());
         let ours = exact == Some(ErrorKind::BadUpstream)
             || matches!(status, Some(401 | 407))
-            || (kind == ErrorKind::PermissionDenied && says(&KEYS))
-            || says(&WRONG_KEY);
+            || (kind == ErrorKind::PermissionDenied && refusal.says(&KEYS))
+            || refusal.says(&WRONG_KEY);
         if ours {
-            return ApiError::new(ErrorKind::BadUpstream, OUR_CREDENTIALS);
+            return our_credentials();
         }
-        if matches!(kind, ErrorKind::InvalidRequest | ErrorKind::TooLarge) && says(&TOO_LONG) {
+        if matches!(kind, ErrorKind::InvalidRequest | ErrorKind::TooLarge) && refusal.says(&TOO_LONG) {
             kind = ErrorKind::ContextLengthExceeded;
         }
-        let text = match self.message {
-            Some(message) => Cow::Owned(redact(cut(message.trim(), MESSAGE_MAX))),
-            None => Cow::Borrowed(kind.in_general()),
-        };
-        let mut error = ApiError::new(kind, text);
+        let mut error = refusal.tell(kind, status);
         error.param = self.param.map(|param| Cow::Owned(cut(&param, PARAM_MAX).to_owned()));
-        // A client error that nobody knows keeps its status.
-        if let Some(status @ 400..500) = status
-            && kind == ErrorKind::InvalidRequest
-        {
-            error.status = status;
-        }
         error
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::chat::refusal::OUR_CREDENTIALS;
 
 fn of(status: u16, body: &str) -> ApiError {
     decode(status, None, body.as_bytes())
