@@ -5,6 +5,7 @@
 //!
 //! Memory stays proportional to the body: a list is handed over item by item, so that an item that is nonsense ends the reading instead of filling a vector.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -165,6 +166,48 @@ impl From<Syntax> for Stop {
 impl From<ApiError> for Stop {
     fn from(error: ApiError) -> Self {
         Stop::Refused(error)
+    }
+}
+
+/// Reads a whole body, member by member.
+///
+/// # Errors
+/// 400: what a member says, or where the body stops being a JSON object.
+pub fn body<'a>(body: &'a str, member: impl FnMut(Cow<'a, str>, &mut Reader<'a>) -> Result<(), Stop>) -> Result<(), ApiError> {
+    let mut reader = Reader::new(body);
+    let read = reader.object(member).and_then(|()| Ok(reader.end()?));
+    read.map_err(|stop| match stop {
+        Stop::Refused(error) => error,
+        Stop::Syntax(syntax) => malformed(body, syntax),
+    })
+}
+
+/// Reads a member of the object at `path` that may be one of the flat ones; one that nobody knows goes to the extras as it stands.
+pub fn member<'a>(known: &mut impl Members<'a>, extras: &mut Vec<Extra<'a>>, name: Cow<'a, str>, reader: &mut Reader<'a>, path: &Path<'_>) -> Result<(), Stop> {
+    if !known.member(&name, reader)? {
+        let value = carried(reader.value()?, &path.key(&name))?;
+        extras.push(Extra { name: Text::from_plain(name), value });
+    }
+    Ok(())
+}
+
+/// The names of what has an effect and cannot have it, each once, in the order in which they were met.
+#[derive(Debug, Default)]
+pub struct Notes(pub Vec<&'static str>);
+
+impl Notes {
+    /// Adds a name.
+    pub fn add(&mut self, name: &'static str) {
+        if !self.0.contains(&name) {
+            self.0.push(name);
+        }
+    }
+
+    /// Adds the name if there is something to be lost.
+    pub fn add_if(&mut self, lost: bool, name: &'static str) {
+        if lost {
+            self.add(name);
+        }
     }
 }
 

@@ -23,8 +23,8 @@ use crate::dialect::anthropic::Style;
 use crate::wire::json::{Kind, Raw, Reader, Text};
 
 use crate::chat::read::{
-    Members, Path, Shape, Stop, boolean, carried, carried_object, filled_text, flat, integer, items, last_of_each, list, malformed, members, missing, number,
-    object, one_of, required_text, text, wrong_type, wrong_value,
+    self, Notes, Path, Shape, Stop, boolean, carried_object, filled_text, flat, integer, items, last_of_each, list, members, missing, number, object, one_of,
+    required_text, text, wrong_type, wrong_value,
 };
 use block::{Place, content};
 use message::Conversation;
@@ -63,31 +63,9 @@ pub enum Purpose {
 /// # Errors
 /// 400. JSON that is broken: with the position in bytes. A member that is missing or wrong: with its path in `param`, `messages[2].content[0].text`.
 pub fn decode(body: &str, purpose: Purpose) -> Result<Decoded<'_>, ApiError> {
-    let mut read = Reading::default();
-    match read.body(&mut Reader::new(body)) {
-        Ok(()) => read.finish(purpose),
-        Err(Stop::Refused(error)) => Err(error),
-        Err(Stop::Syntax(syntax)) => Err(malformed(body, syntax)),
-    }
-}
-
-/// The names of what has an effect and cannot have it here, each once, in the order in which they were met.
-#[derive(Default)]
-struct Notes(Vec<&'static str>);
-
-impl Notes {
-    fn add(&mut self, name: &'static str) {
-        if !self.0.contains(&name) {
-            self.0.push(name);
-        }
-    }
-
-    /// Adds the name if there is something to be lost.
-    fn add_if(&mut self, lost: bool, name: &'static str) {
-        if lost {
-            self.add(name);
-        }
-    }
+    let mut reading = Reading::default();
+    read::body(body, |name, reader| reading.member(name, reader))?;
+    reading.finish(purpose)
 }
 
 flat! {
@@ -171,12 +149,6 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads a whole body.
-    fn body(&mut self, reader: &mut Reader<'a>) -> Result<(), Stop> {
-        reader.object(|name, reader| self.member(name, reader))?;
-        Ok(reader.end()?)
-    }
-
     fn member(&mut self, name: Cow<'a, str>, reader: &mut Reader<'a>) -> Result<(), Stop> {
         let path = Path::Root.key(&name);
         match &*name {
@@ -189,11 +161,7 @@ impl<'a> Reading<'a> {
                 self.tools = Tools::default();
                 list(reader, &path, |index, wire| self.tools.push(wire, &path.item(index)))?;
             }
-            known if self.wire.member(known, reader)? => {}
-            _ => {
-                let value = carried(reader.value()?, &path)?;
-                self.extras.push(Extra { name: Text::from_plain(name), value });
-            }
+            _ => read::member(&mut self.wire, &mut self.extras, name, reader, &Path::Root)?,
         }
         Ok(())
     }

@@ -24,7 +24,7 @@ use crate::dialect::converse::Style;
 use crate::wire::json::{Json, Kind, Raw, Reader, Text};
 
 use crate::chat::read::{
-    Members, Path, Shape, Stop, carried, flat, integer, items, last_of_each, list, malformed, missing, number, object, one_of, pairs, required_object,
+    self, Members, Notes, Path, Shape, Stop, carried, flat, integer, items, last_of_each, list, missing, number, object, one_of, pairs, required_object,
     required_text, text, wrong_type, wrong_value,
 };
 use block::{BlockWire, Place, block, content, exactly_one, plain};
@@ -68,11 +68,8 @@ pub enum Count<'a> {
 /// 400. JSON that is broken: with the position in bytes. A member that is missing or wrong: with its path in `param`, `messages[2].content[0].text`.
 pub fn decode<'a>(model: &'a str, body: &'a str) -> Result<Decoded<'a>, ApiError> {
     let mut reading = Reading::default();
-    match reading.body(&mut Reader::new(body), &Path::Root) {
-        Ok(()) => reading.finish(model, &Path::Root),
-        Err(Stop::Refused(error)) => Err(error),
-        Err(Stop::Syntax(syntax)) => Err(malformed(body, syntax)),
-    }
+    read::body(body, |name, reader| reading.member(name, reader, &Path::Root))?;
+    reading.finish(model, &Path::Root)
 }
 
 /// Reads the body of CountTokens: `{"input":{"converse":{"messages":[…],…}}}` or `{"input":{"invokeModel":{"body":"<base64>"}}}`.
@@ -81,14 +78,12 @@ pub fn decode<'a>(model: &'a str, body: &'a str) -> Result<Decoded<'a>, ApiError
 /// 400, as [`decode`].
 pub fn decode_count<'a>(model: &'a str, body: &'a str) -> Result<Count<'a>, ApiError> {
     let mut wire = CountWire::default();
-    let mut reader = Reader::new(body);
-    let read = reader.object(|name, reader| {
+    read::body(body, |name, reader| {
         if !wire.member(&name, reader)? {
             reader.value()?;
         }
         Ok(())
-    });
-    read.and_then(|()| reader.end()).map_err(|syntax| malformed(body, syntax))?;
+    })?;
     let path = Path::Root.key("input");
     let input = required_object(wire.input, &path)?;
     if exactly_one(&[("converse", input.converse.is_some()), ("invokeModel", input.invoke.is_some())], &path)? == "invokeModel" {
@@ -104,7 +99,7 @@ pub fn decode_count<'a>(model: &'a str, body: &'a str) -> Result<Count<'a>, ApiE
         return Err(wrong_type(&path, "an object", raw.kind()));
     }
     let mut reading = Reading::default();
-    match reading.body(&mut Reader::new(raw.as_str()), &path) {
+    match Reader::new(raw.as_str()).object(|name, reader| reading.member(name, reader, &path)) {
         Ok(()) => Ok(Count::Converse(Box::new(reading.finish(model, &path)?.request))),
         Err(Stop::Refused(error)) => Err(error),
         // The syntax was checked before: what is left is a name that no text can hold.
@@ -198,18 +193,6 @@ flat! {
     }
 }
 
-/// Names of members without a place, each once.
-#[derive(Default)]
-struct Notes(Vec<&'static str>);
-
-impl Notes {
-    fn add(&mut self, name: &'static str) {
-        if !self.0.contains(&name) {
-            self.0.push(name);
-        }
-    }
-}
-
 /// `inferenceConfig`.
 #[derive(Default)]
 struct Inference<'a> {
@@ -231,12 +214,6 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads a whole body.
-    fn body(&mut self, reader: &mut Reader<'a>, root: &Path<'_>) -> Result<(), Stop> {
-        reader.object(|name, reader| self.member(name, reader, root))?;
-        Ok(reader.end()?)
-    }
-
     fn member(&mut self, name: Cow<'a, str>, reader: &mut Reader<'a>, root: &Path<'_>) -> Result<(), Stop> {
         let path = root.key(&name);
         match &*name {
@@ -249,11 +226,7 @@ impl<'a> Reading<'a> {
                 self.system.clear();
                 list(reader, &path, |index, wire: BlockWire<'a>| block(wire, Place::System, &path.item(index), &mut self.notes, &mut self.system))?;
             }
-            known if self.wire.member(known, reader)? => {}
-            _ => {
-                let value = carried(reader.value()?, &path)?;
-                self.extras.push(Extra { name: Text::from_plain(name), value });
-            }
+            _ => read::member(&mut self.wire, &mut self.extras, name, reader, root)?,
         }
         Ok(())
     }

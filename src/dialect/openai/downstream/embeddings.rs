@@ -2,13 +2,11 @@
 //!
 //! Vendor page: <https://platform.openai.com/docs/api-reference/embeddings>.
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::chat::embedding::{EmbeddingRequest, Encoding, Input, Vector};
-use crate::chat::read::{Members, Path, Stop, carried, filled_text, flat, integer, last_of_each, malformed, missing, one_of, text, wrong_type, wrong_value};
+use crate::chat::read::{self, Path, Stop, filled_text, flat, integer, last_of_each, missing, one_of, text, wrong_type, wrong_value};
 use crate::chat::{ApiError, Extra};
 use crate::wire::json::{Kind, Object, Raw, Reader, Text};
 
@@ -32,21 +30,8 @@ flat! {
 pub fn decode(body: &str) -> Result<EmbeddingRequest<'_>, ApiError> {
     let mut wire = Wire::default();
     let mut extras = Vec::new();
-    let mut reader = Reader::new(body);
-    let read = reader.object(|name, reader| member(name, reader, &mut wire, &mut extras)).and_then(|()| Ok(reader.end()?));
-    match read {
-        Ok(()) => finish(&wire, extras),
-        Err(Stop::Refused(error)) => Err(error),
-        Err(Stop::Syntax(syntax)) => Err(malformed(body, syntax)),
-    }
-}
-
-fn member<'a>(name: Cow<'a, str>, reader: &mut Reader<'a>, wire: &mut Wire<'a>, extras: &mut Vec<Extra<'a>>) -> Result<(), Stop> {
-    if !wire.member(&name, reader)? {
-        let value = carried(reader.value()?, &Path::Root.key(&name))?;
-        extras.push(Extra { name: Text::from_plain(name), value });
-    }
-    Ok(())
+    read::body(body, |name, reader| read::member(&mut wire, &mut extras, name, reader, &Path::Root))?;
+    finish(&wire, extras)
 }
 
 fn finish<'a>(wire: &Wire<'a>, extras: Vec<Extra<'a>>) -> Result<EmbeddingRequest<'a>, ApiError> {

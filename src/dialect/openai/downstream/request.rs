@@ -20,8 +20,8 @@ use crate::dialect::openai::Style;
 use crate::wire::json::{Kind, Raw, Reader, Text};
 
 use crate::chat::read::{
-    Members, Path, Shape, Stop, boolean, carried, carried_object, filled_text, flat, integer, items, last_of_each, list, malformed, missing, number, object,
-    one_of, pairs, required_object, required_text, text, wrong_type, wrong_value,
+    self, Path, Shape, Stop, boolean, carried_object, filled_text, flat, integer, items, last_of_each, list, missing, number, object, one_of, pairs,
+    required_object, required_text, text, wrong_type, wrong_value,
 };
 use message::Conversation;
 
@@ -50,12 +50,9 @@ pub struct Decoded<'a> {
 /// # Errors
 /// 400. JSON that is broken: with the position in bytes. A member that is missing or wrong: with its path in `param`, `messages[2].content[0].text`.
 pub fn decode(body: &str) -> Result<Decoded<'_>, ApiError> {
-    let mut read = Reading::default();
-    match read.body(&mut Reader::new(body)) {
-        Ok(()) => read.finish(),
-        Err(Stop::Refused(error)) => Err(error),
-        Err(Stop::Syntax(syntax)) => Err(malformed(body, syntax)),
-    }
+    let mut reading = Reading::default();
+    read::body(body, |name, reader| reading.member(name, reader))?;
+    reading.finish()
 }
 
 flat! {
@@ -140,12 +137,6 @@ struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads a whole body.
-    fn body(&mut self, reader: &mut Reader<'a>) -> Result<(), Stop> {
-        reader.object(|name, reader| self.member(name, reader))?;
-        Ok(reader.end()?)
-    }
-
     fn member(&mut self, name: Cow<'a, str>, reader: &mut Reader<'a>) -> Result<(), Stop> {
         let path = Path::Root.key(&name);
         match &*name {
@@ -168,11 +159,7 @@ impl<'a> Reading<'a> {
                     Ok(())
                 })?;
             }
-            known if self.wire.member(known, reader)? => {}
-            _ => {
-                let value = carried(reader.value()?, &path)?;
-                self.extras.push(Extra { name: Text::from_plain(name), value });
-            }
+            _ => read::member(&mut self.wire, &mut self.extras, name, reader, &Path::Root)?,
         }
         Ok(())
     }

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use crate::chat::{ApiError, CachePoint, Document, Image, Part, Reasoning, SearchResult, Source, ToolResult, ToolUse};
 use crate::wire::json::{Kind, Raw, Reader, Syntax, Text};
 
+use super::is_empty;
 use super::tool::{CacheControl, cache_point};
-use super::{Notes, is_empty};
 use crate::chat::read::{
-    Leaf, Path, Shape, boolean, carried_object, each, filled_text, flat, members, missing, one_of, required_text, text, wrong_type, wrong_value,
+    Leaf, Notes, Path, Shape, boolean, carried_object, each, filled_text, flat, members, missing, one_of, required_text, text, wrong_type, wrong_value,
 };
 
 flat! {

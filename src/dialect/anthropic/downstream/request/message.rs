@@ -4,8 +4,8 @@ use crate::chat::{ApiError, Message, Part, Role};
 use crate::wire::json::{Kind, Raw};
 
 use super::block::{Place, content};
-use super::{Notes, is_empty};
-use crate::chat::read::{Path, flat, missing, one_of, wrong_value};
+use super::is_empty;
+use crate::chat::read::{Notes, Path, flat, missing, one_of, wrong_value};
 
 flat! {
     /// `{"role":"user","content":"…"|[…]}`

@@ -6,8 +6,8 @@
 use crate::chat::{ApiError, CachePoint, Tool, ToolChoice};
 use crate::wire::json::{Raw, Text};
 
-use super::{Notes, is_empty};
-use crate::chat::read::{Path, Shape, boolean, carried_object, filled_text, flat, items, missing, object, one_of, required_text, text, wrong_value};
+use super::is_empty;
+use crate::chat::read::{Notes, Path, Shape, boolean, carried_object, filled_text, flat, items, missing, object, one_of, required_text, text, wrong_value};
 
 flat! {
     /// `{"name":"…","description":"…","input_schema":{…},"strict":true}`

@@ -7,9 +7,8 @@ use std::borrow::Cow;
 use crate::chat::{ApiError, Audio, CachePoint, Document, Image, Part, Reasoning, SearchResult, Source, ToolResult, ToolUse};
 use crate::wire::json::{Raw, Text};
 
-use super::Notes;
 use crate::chat::read::{
-    Path, Shape, boolean, carried, each, filled_text, flat, missing, object, one_of, required_object, required_text, text, wrong_type, wrong_value,
+    Notes, Path, Shape, boolean, carried, each, filled_text, flat, missing, object, one_of, required_object, required_text, text, wrong_type, wrong_value,
 };
 
 flat! {

@@ -3,9 +3,8 @@
 use crate::chat::{ApiError, Tool, ToolChoice};
 use crate::wire::json::Raw;
 
-use super::Notes;
 use super::block::{CacheWire, cache_point, exactly_one};
-use crate::chat::read::{Path, Shape, boolean, carried_object, each, filled_text, flat, missing, object, required_object, text, wrong_value};
+use crate::chat::read::{Notes, Path, Shape, boolean, carried_object, each, filled_text, flat, missing, object, required_object, text, wrong_value};
 
 flat! {
     /// `toolConfig`
