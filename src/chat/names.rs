@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use crate::chat::{Part, Request, ToolChoice};
 use crate::wire::json::Text;
 
 /// The longest tool name and tool use id.
@@ -26,6 +27,20 @@ pub struct ToolNames<'r> {
 }
 
 impl<'r> ToolNames<'r> {
+    /// The names of a request: of the tools it offers, the one it chooses and those its history used. No tool gets the reserved one.
+    #[must_use]
+    pub fn of(request: &'r Request<'_>, reserved: &'static str) -> Self {
+        let chosen = match &request.tool_choice {
+            Some(ToolChoice::Tool(name)) => Some(name),
+            _ => None,
+        };
+        let used = request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
+            Part::ToolUse(used) => Some(&used.name),
+            _ => None,
+        });
+        Self::new(request.tools.iter().map(|tool| &tool.name).chain(chosen).chain(used), reserved)
+    }
+
     /// Collects every name of a request, so that a valid one is never given to another tool.
     pub fn new<'a: 'r>(names: impl Iterator<Item = &'r Text<'a>> + Clone, reserved: &'static str) -> Self {
         if names.clone().all(|name| is_name(&name.unescape())) {

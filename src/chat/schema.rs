@@ -15,6 +15,9 @@ use crate::wire::json::{Kind, Raw, Text};
 /// What is sent when a tool has no usable schema.
 pub const EMPTY: &str = r#"{"type":"object","properties":{}}"#;
 
+const OBJECT_INSTRUCTION: &str = "Answer with one valid JSON object and nothing else: no text around it, no Markdown.";
+const SCHEMA_INSTRUCTION: &str = "Answer with one JSON value that follows this JSON Schema, and nothing else: no text around it, no Markdown.\n";
+
 /// How a schema shall be changed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wish {
@@ -22,6 +25,12 @@ pub struct Wish {
     pub closed: bool,
     /// No `pattern` with look-around or NUL.
     pub plain_patterns: bool,
+}
+
+/// What to tell the model where no member asks for the shape of its answer: JSON of this schema, or any JSON object.
+#[must_use]
+pub fn instruction(schema: Option<&str>) -> String {
+    schema.map_or_else(|| OBJECT_INSTRUCTION.to_owned(), |schema| format!("{SCHEMA_INSTRUCTION}{schema}"))
 }
 
 /// The schema of a tool: its top must be an object schema.

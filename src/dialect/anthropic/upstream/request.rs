@@ -21,7 +21,7 @@ mod tests;
 use crate::chat::capability::Capabilities;
 use crate::chat::fields::{Fields, Members};
 use crate::chat::names::ToolNames;
-use crate::chat::{ApiError, Encoded, Ledger, Options, Part, Request, Restore, ToolChoice};
+use crate::chat::{ApiError, Encoded, Ledger, Options, Request, Restore};
 use crate::wire::json::{Array, Object, Raw, Text, write_text};
 use extras::Extras;
 use thinking::{Thinking, Wanted};
@@ -93,7 +93,7 @@ impl<'r> Plan<'r> {
             ledger.lose(name)?;
         }
         let extras = Extras::sort(request, options.policy.unknown, &mut ledger)?;
-        let names = ToolNames::new(tool_names(request), "");
+        let names = ToolNames::of(request, "");
         let mut conversation = Conversation::plan(&request.messages, takes, &names, Blocks, &mut ledger)?;
         let wanted = Wanted {
             effort: request.effort,
@@ -163,19 +163,6 @@ impl<'r> Plan<'r> {
             self.rest.write_into(body);
         });
     }
-}
-
-/// Every tool name of a request.
-fn tool_names<'r, 'a>(request: &'r Request<'a>) -> impl Iterator<Item = &'r Text<'a>> + Clone {
-    let chosen = match &request.tool_choice {
-        Some(ToolChoice::Tool(name)) => Some(name),
-        _ => None,
-    };
-    let used = request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
-        Part::ToolUse(used) => Some(&used.name),
-        _ => None,
-    });
-    request.tools.iter().map(|tool| &tool.name).chain(chosen).chain(used)
 }
 
 /// `output_config`: what was decided, and what else the client has there.

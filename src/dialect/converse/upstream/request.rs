@@ -21,7 +21,7 @@ mod tests;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::chat::{ApiError, Part, Request, SearchResult, ToolChoice};
+use crate::chat::{ApiError, Request, SearchResult};
 use crate::wire::json::{Array, Object, Raw, Text, write_text, write_u64};
 
 use crate::chat::capability::{Capabilities, SystemPrompt, TopK};
@@ -137,7 +137,7 @@ impl<'r> Plan<'r> {
         if options.guardrail.is_some() && extras.guardrail_config.take().is_some() {
             ledger.note("guardrailConfig");
         }
-        let names = ToolNames::new(tool_names(request), tools::FORMAT_TOOL);
+        let names = ToolNames::of(request, tools::FORMAT_TOOL);
         let mut conversation = turns::plan(&request.messages, takes, &names, &mut ledger)?;
 
         let mut fields = Fields::default();
@@ -267,19 +267,6 @@ impl<'r> Plan<'r> {
             config.write(body.key("outputConfig"));
         }
     }
-}
-
-/// Every tool name of a request.
-fn tool_names<'r, 'a>(request: &'r Request<'a>) -> impl Iterator<Item = &'r Text<'a>> + Clone {
-    let chosen = match &request.tool_choice {
-        Some(ToolChoice::Tool(name)) => Some(name),
-        _ => None,
-    };
-    let used = request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
-        Part::ToolUse(used) => Some(&used.name),
-        _ => None,
-    });
-    request.tools.iter().map(|tool| &tool.name).chain(chosen).chain(used)
 }
 
 /// Token limit, sampling and stop texts.

@@ -26,7 +26,7 @@ use serde::Deserialize;
 use crate::chat::capability::Reasoning;
 use crate::chat::names::{ToolNames, is_name};
 use crate::chat::schema::{self, Wish};
-use crate::chat::{ApiError, Effort, Encoded, Ledger, Options, OutputFormat, Part, Request, Restore, Tool, ToolChoice};
+use crate::chat::{ApiError, Effort, Encoded, Ledger, Options, OutputFormat, Request, Restore, Tool, ToolChoice};
 use crate::wire::json::{Array, Kind, Object, Text, write_string, write_text};
 
 use turns::Conversation;
@@ -49,7 +49,7 @@ pub fn encode(request: &Request<'_>, options: &Options<'_>) -> Result<Encoded, A
     for name in &request.unsupported {
         ledger.lose(name)?;
     }
-    let names = ToolNames::new(tool_names(request), "");
+    let names = ToolNames::of(request, "");
     let conversation = Conversation::plan(&request.messages, &names, &mut ledger)?;
     let mut settings = Settings::default();
     settings.plan(request, options, &names, &mut ledger)?;
@@ -63,19 +63,6 @@ pub fn encode(request: &Request<'_>, options: &Options<'_>) -> Result<Encoded, A
         }
     });
     Ok(Encoded { body, restore: Restore { names: names.into_restore(), ..Restore::default() }, dropped: ledger.into_dropped() })
-}
-
-/// Every tool name of a request.
-fn tool_names<'r, 'a>(request: &'r Request<'a>) -> impl Iterator<Item = &'r Text<'a>> + Clone {
-    let chosen = match &request.tool_choice {
-        Some(ToolChoice::Tool(name)) => Some(name),
-        _ => None,
-    };
-    let used = request.messages.iter().flat_map(|message| &message.parts).filter_map(|part| match part {
-        Part::ToolUse(used) => Some(&used.name),
-        _ => None,
-    });
-    request.tools.iter().map(|tool| &tool.name).chain(chosen).chain(used)
 }
 
 /// The members beside `model` and `messages`, in order: names in escaped form, values as JSON.

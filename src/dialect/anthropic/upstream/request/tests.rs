@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::chat::capability::Cache;
 use crate::chat::{
-    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Policy, Reasoning, Role, SearchResult, Source, Tool, ToolResult, ToolUse,
+    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Policy, Reasoning, Role, SearchResult, Source, Tool, ToolResult, ToolUse,
     Unknown, Unsupported,
 };
 use crate::dialect::openai;

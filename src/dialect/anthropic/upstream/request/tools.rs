@@ -13,9 +13,6 @@ use crate::chat::turns::Mark;
 use crate::chat::{ApiError, Ledger, OutputFormat, Request, Tool, ToolChoice};
 use crate::wire::json::{Object, Text};
 
-const OBJECT_INSTRUCTION: &str = "Answer with one valid JSON object and nothing else: no text around it, no Markdown.";
-const SCHEMA_INSTRUCTION: &str = "Answer with one JSON value that follows this JSON Schema, and nothing else: no text around it, no Markdown.\n";
-
 /// What becomes of `tools`, `tool_choice` and `parallel_tool_calls`.
 #[derive(Debug, Default)]
 pub(super) struct Toolbox<'r> {
@@ -180,12 +177,12 @@ impl<'r> Shape<'r> {
     pub(super) fn plan(format: Option<&'r OutputFormat<'_>>, takes: &Capabilities) -> Self {
         match format {
             None | Some(OutputFormat::Text) => Shape::Free,
-            Some(OutputFormat::JsonObject) => Shape::Instruction(OBJECT_INSTRUCTION.to_owned()),
+            Some(OutputFormat::JsonObject) => Shape::Instruction(schema::instruction(None)),
             Some(OutputFormat::JsonSchema { schema: raw, .. }) => {
                 if takes.structured_output == StructuredOutput::Native && !schema::is_open(raw.as_str()) {
                     Shape::Native(schema::rewrite(raw.as_str(), Wish { closed: true, plain_patterns: !takes.look_around }))
                 } else {
-                    Shape::Instruction(format!("{SCHEMA_INSTRUCTION}{}", raw.as_str()))
+                    Shape::Instruction(schema::instruction(Some(raw.as_str())))
                 }
             }
         }

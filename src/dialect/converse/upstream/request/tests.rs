@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::chat::capability::{Cache, ForcedChoice, StructuredOutput, SystemPrompt};
 use crate::chat::{
-    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, Source, Tool, ToolResult, ToolUse,
+    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, Source, Tool, ToolChoice, ToolResult, ToolUse,
 };
 use crate::chat::{Policy, Unknown, Unsupported};
 use crate::wire::json::Raw;

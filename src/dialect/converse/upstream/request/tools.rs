@@ -22,8 +22,6 @@ pub(super) const FORMAT_TOOL: &str = "json_answer";
 const FORMAT_TOOL_TEXT: &str = "Gives the final answer. The arguments of this tool are the answer and all of it: put everything the answer needs into them.";
 /// What `json_object` asks for.
 const ANY_OBJECT: &str = r#"{"type":"object","additionalProperties":true}"#;
-const OBJECT_INSTRUCTION: &str = "Answer with one valid JSON object and nothing else: no text around it, no Markdown.";
-const SCHEMA_INSTRUCTION: &str = "Answer with one JSON value that follows this JSON Schema, and nothing else: no text around it, no Markdown.\n";
 
 /// What becomes of `tools`, `tool_choice`, `parallel_tool_calls` and the output shape.
 #[derive(Debug, Default)]
@@ -150,7 +148,7 @@ impl<'r> Toolbox<'r> {
             None | Some(OutputFormat::Text) => {}
             Some(OutputFormat::JsonObject) if forced_by_client => {}
             Some(OutputFormat::JsonObject) if can_force && self.tools.is_empty() => self.force_format(request, takes, Cow::Borrowed(ANY_OBJECT), None, false),
-            Some(OutputFormat::JsonObject) => self.shape = Shape::Instruction(OBJECT_INSTRUCTION.to_owned()),
+            Some(OutputFormat::JsonObject) => self.shape = Shape::Instruction(schema::instruction(None)),
             Some(OutputFormat::JsonSchema { name, description, schema: json, strict }) => {
                 let raw = json.raw();
                 let plain_patterns = !takes.look_around;
@@ -169,7 +167,7 @@ impl<'r> Toolbox<'r> {
                     let schema = schema::of_tool(Some(raw), Wish { closed: strict, plain_patterns });
                     self.force_format(request, takes, schema, description.as_ref(), strict);
                 } else {
-                    self.shape = Shape::Instruction(format!("{SCHEMA_INSTRUCTION}{}", raw.as_str()));
+                    self.shape = Shape::Instruction(schema::instruction(Some(raw.as_str())));
                 }
             }
         }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::chat::capability::Capabilities;
-use crate::chat::{CachePoint, Extra, Message, Policy, Role, Source, ToolResult, ToolUse, Unknown, Unsupported};
+use crate::chat::{CachePoint, Extra, Message, Part, Policy, Role, Source, ToolResult, ToolUse, Unknown, Unsupported};
 use crate::dialect::openai::downstream;
 
 const PNG: &str = "iVBORw0KGgoAAAANSUhEUg==";
