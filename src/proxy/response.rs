@@ -213,7 +213,7 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
             if exchange.stream && exchange.first_content.is_none() && !piece.is_empty() {
                 exchange.first_content = Some(Instant::now());
             }
-            if end && piece.is_empty() && !exchange.control.head_out() && matches!(exchange.answer, Answer::Relay { native: false, .. }) {
+            if end && piece.is_empty() && !tap.has_passed() && matches!(exchange.answer, Answer::Relay { native: false, .. }) {
                 answer_error(no_output(), body, ctx);
                 return Ok(());
             }

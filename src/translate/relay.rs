@@ -32,6 +32,8 @@ pub struct Tap {
     kind: Kind,
     /// The last bytes that passed were a blank line.
     blank: bool,
+    /// Something has passed.
+    passed: bool,
 }
 
 #[derive(Debug)]
@@ -59,13 +61,14 @@ impl Tap {
             _ if media_type.starts_with("application/json") => Kind::Body { watched, pieces: Vec::new(), length: 0 },
             _ => Kind::Nothing,
         };
-        Tap { kind, blank: true }
+        Tap { kind, blank: true, passed: false }
     }
 
     /// Reads a piece that passes.
     pub fn push(&mut self, piece: &Bytes) {
         // A line end that was cut in two is taken for the middle of an event: then nothing is written there.
         if !piece.is_empty() {
+            self.passed = true;
             self.blank = piece.ends_with(b"\n\n") || piece.ends_with(b"\r\n\r\n") || piece.ends_with(b"\r\r");
         }
         match &mut self.kind {
@@ -85,6 +88,12 @@ impl Tap {
             }
             Kind::Nothing => {}
         }
+    }
+
+    /// Whether anything has passed.
+    #[must_use]
+    pub fn has_passed(&self) -> bool {
+        self.passed
     }
 
     /// Whether something may be written between what has passed and what would come: not in the middle of an event, and never in a whole body.
