@@ -135,6 +135,9 @@ impl<'r> Spec<'r> {
     /// A tool as the client gave it.
     fn of(tool: &'r Tool<'_>, takes: &Capabilities, names: &ToolNames<'_>, ledger: &mut Ledger) -> Self {
         let strict = tool.strict == Some(true) && takes.strict_tools;
+        if tool.strict == Some(true) && !strict {
+            ledger.note("tools[].strict");
+        }
         let mark = tool.cache.as_ref().and_then(|point| {
             if takes.cache_tools {
                 Mark::of(point, takes.cache, ledger)

@@ -238,6 +238,9 @@ fn spec<'r>(tool: &'r Tool<'_>, takes: &Capabilities, names: &ToolNames<'_>, led
         if text.is_blank() { Text::from_plain(tool.name.unescape()).into_escaped() } else { Cow::Borrowed(text.escaped()) }
     });
     let strict = tool.strict == Some(true) && takes.strict_tools;
+    if tool.strict == Some(true) && !strict {
+        ledger.note("tools[].strict");
+    }
     Spec {
         name,
         description: description.filter(|text| !text.is_empty()),
