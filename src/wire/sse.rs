@@ -11,6 +11,9 @@ pub const DONE: &[u8] = b"data: [DONE]\n\n";
 /// The largest event that is gathered: a stream's events are some kilobytes, one with a whole image some megabytes.
 pub const MAX_EVENT_BYTES: usize = 24 * 1024 * 1024;
 
+/// U+FEFF as UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One event as it was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event<'b> {
@@ -126,7 +129,8 @@ fn event(bytes: &[u8], joined: &mut Vec<u8>, each: &mut impl FnMut(Event<'_>)) {
     let mut name: &[u8] = b"";
     let mut data: Option<&[u8]> = None;
     let mut several = false;
-    for line in lines(bytes) {
+    // A stream may begin with a byte order mark, which belongs to no line.
+    for line in lines(bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes)) {
         let (field, value) = match line.iter().position(|byte| *byte == b':') {
             Some(at) => (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default()),
             None => (line, &b""[..]),
@@ -240,6 +244,13 @@ mod tests {
             }
         }
         assert_eq!(read(b"data: a\r\rdata: b\r\rx", 100).0, ["|a", "|b"]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_hides_no_event() {
+        for piece in 1..12 {
+            assert_eq!(read(b"\xef\xbb\xbfdata: a\n\ndata: b\n\n", piece), (vec!["|a".to_owned(), "|b".to_owned()], true));
+        }
     }
 
     #[test]
