@@ -40,7 +40,7 @@ pub(super) fn read(value: &Value<'_>, env: &Environment<'_>) -> Option<ProviderK
         Type::AzureOpenAi => Some(ProviderKind::AzureOpenAi {
             endpoint: url(&section, "endpoint").or_else(|| env_url(env, &["AZURE_OPENAI_ENDPOINT"])),
             api_key: key(&section, env, "AZURE_OPENAI_API_KEY"),
-            api_version: section.text("api_version").unwrap_or("2024-10-21").to_owned(),
+            api_version: api_version(&section).unwrap_or_else(|| "2024-10-21".to_owned()),
         }),
         Type::Anthropic => {
             let base_url = base_url(&section, env, &["ANTHROPIC_BASE_URL"], "https://api.anthropic.com");
@@ -79,6 +79,13 @@ fn bedrock(section: &Section<'_>, env: &Environment<'_>) -> Option<Bedrock> {
     let region = region?;
     let endpoint = endpoint.unwrap_or_else(|| bedrock::endpoint(&region, fips, dual_stack));
     Some(Bedrock { region, endpoint, credentials })
+}
+
+/// It stands in a query as it is.
+fn api_version(section: &Section<'_>) -> Option<String> {
+    section.text_or_empty("api_version")?;
+    let valid = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_')).then(|| text.to_owned());
+    section.get("api_version")?.parse("an API version such as 2024-10-21, v1 or preview", valid)
 }
 
 fn vertex(section: &Section<'_>, env: &Environment<'_>) -> Option<ProviderKind> {

@@ -264,3 +264,12 @@ fn capabilities() {
         assert!(line.starts_with(start), "{line}");
     }
 }
+
+#[test]
+fn azures_version_is_one_word_and_may_be_left_open() {
+    let text = |version: &str| {
+        format!("providers:\n  a: {{ type: azure_openai, endpoint: 'http://h', api_version: {version} }}\nmodels: {{}}\nrouting: {{ default_provider: a }}\n")
+    };
+    models(&text("'a b&c'"), &["models.yaml:2:63: providers.a.api_version: expected an API version such as 2024-10-21, v1 or preview, found `a b&c`"]);
+    assert!(parse("", &text("''"), &no_env).is_ok());
+}
