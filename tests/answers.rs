@@ -187,3 +187,16 @@ fn a_body_full_of_betas_keeps_nobody_busy() {
     far.reply("200 OK", "", "{}");
     assert_eq!(client.answer().status, 200);
 }
+
+#[test]
+fn an_answer_whose_pieces_come_at_once_is_no_empty_one() {
+    let upstream = Upstream::new();
+    let gateway = start(&upstream, "");
+    // So few that the gateway takes them, and the end, before it writes the first.
+    for pieces in (1..=4).cycle().take(200) {
+        let body = "1\r\n1\r\n".repeat(pieces);
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n{body}0\r\n\r\n");
+        let got = answered(&gateway, &upstream, CHAT, &answer);
+        assert_eq!((got.status, got.text()), (200, &"1111"[..pieces]));
+    }
+}
