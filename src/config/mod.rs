@@ -27,6 +27,7 @@ mod tests;
 pub use mistake::{Errors, Mistake};
 pub use models::BEDROCK_BEGAN;
 pub use secret::Secret;
+use snapshot::ModelMap;
 pub use snapshot::Snapshot;
 
 use cursor::Value;
@@ -142,7 +143,8 @@ fn assemble(
             let of_models = Mistakes::new(&models.name, models.own);
             let tree = tree(&models, &env, &of_models);
             let map = match root(tree.as_deref(), &of_models) {
-                Some(root) => models::read(&root, &env),
+                // A copy of the shipped file says no more than the shipped file.
+                Some(root) => models::read(&root, &env).map(|map| ModelMap { built_in: models.text == EMBEDDED_MODELS, ..map }),
                 None => {
                     if of_models.is_empty() {
                         of_models.add_unplaced("", "expected `providers` and `models`, found an empty file");

@@ -64,7 +64,7 @@ pub(super) fn read(root: &Value<'_>, env: &Environment<'_>) -> Option<ModelMap> 
     };
     note_unconfigured(&section, &models);
     section.finish();
-    Some(ModelMap { providers: providers?.by_name, models, routing: routing?, by_name })
+    Some(ModelMap { providers: providers?.by_name, models, routing: routing?, built_in: false, by_name })
 }
 
 /// Notes the providers that cannot be used although models lead to them.

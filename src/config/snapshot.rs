@@ -193,6 +193,8 @@ pub struct ModelMap {
     pub models: Vec<Arc<Model>>,
     /// How to choose.
     pub routing: Routing,
+    /// It is the built-in map: nobody wrote that its names are to lead where they do.
+    pub built_in: bool,
     pub(super) by_name: HashMap<String, Arc<Model>>,
 }
 

@@ -57,18 +57,19 @@ pub fn route(snapshot: &Snapshot, model: &str, wish: Wish<'_>, usable: impl Fn(&
         }
     };
 
+    let plain = |provider: &Arc<Provider>| Route { model: None, target: Arc::new(Target::plain(Arc::clone(provider), model)) };
+    // Who has nothing but a server of his own gets there with any name, also with one that looks like Bedrock's.
+    let any = || map.providers.values().find(|provider| named.is_none() && provider.knows_any_model() && usable(provider));
     if let Some(found) = map.find(model)
         && let Some(route) = through_map(found, model, named, &usable, random)
     {
-        return route;
+        // The operator's own lines are his word; those of the built-in map are not.
+        return route.or_else(|error| any().filter(|_| map.built_in).map(plain).ok_or(error));
     }
-    let plain = |provider: &Arc<Provider>| Route { model: None, target: Arc::new(Target::plain(Arc::clone(provider), model)) };
     let own = own_naming(map, model, named, &usable);
     if let Some(provider) = own.filter(|provider| usable(provider)) {
         return Ok(plain(provider));
     }
-    // Who has nothing but a server of his own gets there with any name, also with one that looks like Bedrock's.
-    let any = || map.providers.values().find(|provider| named.is_none() && provider.knows_any_model() && usable(provider));
     if let Some(provider) = own {
         return any().map(plain).ok_or_else(|| not_configured(model, provider));
     }

@@ -35,6 +35,8 @@ pub struct Ctx {
     pub route: &'static str,
     /// The model as the client named it; empty before it is known.
     pub model: String,
+    /// Where the request would go, once that is known: a request that is refused behind it still tells.
+    pub routed: Option<Route>,
     /// The exchange with an upstream, once it is decided.
     pub(super) exchange: Option<Exchange>,
     /// The error that the client gets or got, for the log.

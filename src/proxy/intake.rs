@@ -268,6 +268,7 @@ fn draft(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, c
         (None, None, _) => Wish::None,
     };
     let route = route::route(&current.snapshot, &model, wish, usable, fastrand::u64(..)).map_err(explained)?;
+    ctx.routed = Some(route.clone());
     let upstream = upstream(&route.target.provider)?;
     let now = ctx.received.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let asked = Asked { surface, model: &model, query: head.uri.query(), stream, repeated, headers: &head.headers, body, request_id: &ctx.request_id, now };

@@ -91,6 +91,7 @@ impl ProxyHttp for Gateway {
             dialect: Dialect::OpenAi,
             route: "unknown",
             model: String::new(),
+            routed: None,
             exchange: None,
             error: None,
             keep_connection: false,

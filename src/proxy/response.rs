@@ -41,15 +41,16 @@ pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     if let Some(name) = ctx.dialect.id_header().filter(|name| !head.headers.contains_key(*name)) {
         head.insert_header(name, ctx.request_id.as_str())?;
     }
-    let Some(exchange) = &ctx.exchange else { return Ok(()) };
-    head.insert_header("x-adit-provider", exchange.route.target.provider.name.as_str())?;
+    let Some(route) = ctx.exchange.as_ref().map(|exchange| &exchange.route).or(ctx.routed.as_ref()) else { return Ok(()) };
+    head.insert_header("x-adit-provider", route.target.provider.name.as_str())?;
     // A model's name may be anything a client wrote; a header may not.
-    let model = exchange.route.model.as_ref().map_or(exchange.route.target.model.as_str(), |model| model.name.as_str());
+    let model = route.model.as_ref().map_or(route.target.model.as_str(), |model| model.name.as_str());
     if let Ok(model) = http::HeaderValue::from_str(model)
         && !model.is_empty()
     {
         head.insert_header("x-adit-model", model)?;
     }
+    let Some(exchange) = &ctx.exchange else { return head.insert_header("x-adit-attempts", 0) };
     head.insert_header("x-adit-attempts", exchange.attempts)?;
     let dropped = header_list(&exchange.dropped);
     if !dropped.is_empty() {

@@ -141,6 +141,15 @@ models: { m: { bedrock: a.b } }
 }
 
 #[test]
+fn names_of_the_built_in_map_lead_to_the_environments_server_where_there_is_no_bedrock() {
+    let env = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://127.0.0.1:1/v1".to_owned());
+    let built_in = config::load_embedded(&env).unwrap();
+    assert_eq!(outcome(&built_in, "claude-3-haiku", None, &["bedrock"], 0), "claude-3-haiku at openai");
+    assert_eq!(outcome(&built_in, "claude-3-haiku", None, &[], 0), "anthropic.claude-3-haiku-20240307-v1:0 at bedrock through claude-3-haiku");
+    assert!(outcome(&built_in, "claude-3-haiku", Some("bedrock"), &["bedrock"], 0).starts_with("503 "));
+}
+
+#[test]
 fn the_path_of_bedrocks_api_is_a_wish_and_a_providers_own_path_an_order() {
     let text = "providers: { bedrock: { type: bedrock }, own: { type: openai, base_url: \"http://127.0.0.1:1/v1\" } }\nmodels: { here: { bedrock: a.b }, there: { own: x } }";
     let env = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://127.0.0.1:1/v1".to_owned());
