@@ -118,20 +118,22 @@ fn pings_of_the_upstream_are_no_sign_of_life_for_a_client_who_does_not_get_them(
     let mut client = ask(&gateway, CHAT_STREAM.0, &CHAT_STREAM.1.replace("gpt", "claude"));
     let (mut far, _) = upstream.exchange();
     far.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n");
-    // More often than the client is told.
+    // More often than the client is told, and for longer than the client stays.
+    const PINGS: usize = 10_000;
     let pinging = std::thread::spawn(move || {
         let mut sent = 0;
-        while sent < 3000 && far.stream.peer_addr().is_ok() {
+        while sent < PINGS && far.stream.peer_addr().is_ok() {
             far.chunk(b"event: ping\ndata: {\"type\": \"ping\"}\n\n");
             // A pace, not a wait.
             std::thread::sleep(std::time::Duration::from_millis(1));
             sent += 1;
         }
+        sent
     });
     assert!(client.read_until(b": keep-alive\n\n").ends_with(b": keep-alive\n\n"));
     drop(client);
-    // The gateway goes with its client: the pings end there, by a write that fails or before it.
-    let _ = pinging.join();
+    // The gateway goes with its client: the pings end early, by a write that fails (a panic there) or before it.
+    assert!(pinging.join().map_or(true, |sent| sent < PINGS), "the upstream outlived its client");
 }
 
 #[test]
