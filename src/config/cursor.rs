@@ -296,11 +296,11 @@ impl<'n> Section<'n> {
     }
 
     /// A duration that null switches off.
-    pub(super) fn optional_duration(&self, name: &'static str, default: Duration) -> Option<Duration> {
+    pub(super) fn optional_duration(&self, name: &'static str, default: Option<Duration>) -> Option<Duration> {
         match self.get_or_null(name) {
-            None => Some(default),
+            None => default,
             Some(value) if value.node.is_null() => None,
-            Some(value) => Some(value.duration().unwrap_or(default)),
+            Some(value) => value.duration().or(default),
         }
     }
 

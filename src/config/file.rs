@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::cursor::{Section, Value};
 use super::env::Environment;
-use super::snapshot::{AccessLog, Audit, AuditBodies, Network, Overload, Pingora, Process, Timeouts, UserLimits};
+use super::snapshot::{AccessLog, Audit, AuditBodies, ClientTimeouts, Network, Overload, Pingora, Process, Timeouts, UserLimits};
 
 /// Where the gateway listens unless told otherwise: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -54,15 +54,17 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
     let http = listen(keys, env);
     auth(keys, env);
     let (max_body_bytes, default_limits) = keys.section("limits", limits).unwrap_or((DEFAULT_MAX_BODY_BYTES, None));
-    let timeouts = keys.section("timeouts", timeouts).unwrap_or_else(default_timeouts);
+    let (timeouts, client_timeouts) = keys
+        .section("timeouts", |section| (timeouts(section, &default_timeouts()), client_timeouts(section)))
+        .unwrap_or_else(|| (default_timeouts(), default_client_timeouts()));
     let audit = keys.section("audit", audit).flatten();
     unbuilt_stores(keys, env);
     let trusted_proxies = keys.get("trusted_proxies").map(|list| networks(&list)).unwrap_or_default();
-    let overload = keys.section("overload", overload);
+    let overload = keys.section("overload", overload).unwrap_or_else(default_overload);
     let access_log = keys.section("access_log", |section| {
         section.get("format").and_then(|value| value.choice(&[("text", AccessLog::Text), ("json", AccessLog::Json), ("off", AccessLog::Off)]))
     });
-    let keepalive = keys.section("stream", |section| section.optional_duration("keepalive", KEEPALIVE)).unwrap_or(Some(KEEPALIVE));
+    let keepalive = keys.section("stream", |section| section.optional_duration("keepalive", Some(KEEPALIVE))).unwrap_or(Some(KEEPALIVE));
     let pingora = keys.section("pingora", pingora).unwrap_or_else(default_pingora);
     let models = keys.get("models").and_then(|value| value.text()).map(PathBuf::from);
     let process = Process {
@@ -71,6 +73,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
         max_body_bytes,
         default_limits,
         timeouts,
+        client_timeouts,
         audit,
         trusted_proxies,
         overload,
@@ -217,14 +220,23 @@ fn default_timeouts() -> Timeouts {
     Timeouts { connect: seconds(3), first_byte: seconds(60), idle: seconds(300), total: Some(seconds(900)) }
 }
 
-fn timeouts(section: &Section<'_>) -> Timeouts {
-    let default = default_timeouts();
+/// What a section says, over what holds where it says nothing. A provider's own lines have the same keys.
+pub(super) fn timeouts(section: &Section<'_>, default: &Timeouts) -> Timeouts {
     Timeouts {
         connect: section.duration("connect", default.connect),
         first_byte: section.duration("first_byte", default.first_byte),
         idle: section.duration("idle", default.idle),
-        total: section.optional_duration("total", default.total.unwrap_or(Duration::MAX)),
+        total: section.optional_duration("total", default.total),
     }
+}
+
+fn default_client_timeouts() -> ClientTimeouts {
+    ClientTimeouts { head: Duration::from_secs(30), body: Duration::from_secs(60) }
+}
+
+fn client_timeouts(section: &Section<'_>) -> ClientTimeouts {
+    let default = default_client_timeouts();
+    ClientTimeouts { head: section.duration("request_head", default.head), body: section.duration("request_body", default.body) }
 }
 
 fn audit(section: &Section<'_>) -> Option<Audit> {
@@ -283,11 +295,16 @@ fn networks(list: &Value<'_>) -> Vec<Network> {
     values.iter().filter_map(|value| value.parse("a network such as 10.0.0.0/8 or an address", Network::parse)).collect()
 }
 
+fn default_overload() -> Overload {
+    Overload { max_requests: 20_000, max_buffered_bytes: 1 << 30 }
+}
+
 fn overload(section: &Section<'_>) -> Overload {
-    section.value().note("not enforced in this version");
+    let default = default_overload();
+    let bytes = section.get("max_buffered_bytes").and_then(|value| value.bytes()).and_then(|bytes| bytes.try_into().ok());
     Overload {
-        max_requests: section.integer("max_requests", 1, u64::MAX),
-        max_buffered_bytes: section.get("max_buffered_bytes").and_then(|value| value.bytes()).and_then(|bytes| bytes.try_into().ok()),
+        max_requests: section.integer("max_requests", 1, u64::MAX).unwrap_or(default.max_requests),
+        max_buffered_bytes: bytes.unwrap_or(default.max_buffered_bytes),
     }
 }
 

@@ -89,18 +89,31 @@ pub fn parse(adit: &str, models: &str, env: &dyn Fn(&str) -> Option<String>) -> 
     assemble(&adit, |_| Ok(models), env, &[])
 }
 
-fn load_with(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
+/// The process file that [`load_from_process`] reads; `None` for the embedded one.
+#[must_use]
+pub fn find_in_process(path: Option<&Path>) -> Option<PathBuf> {
+    find(path, &|name| std::env::var(name).ok())
+}
+
+fn find(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let named = path.map(Path::to_path_buf).or_else(|| env("ADIT_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
-    let path = named.or_else(|| Path::new(DEFAULT_PATH).exists().then(|| PathBuf::from(DEFAULT_PATH)));
-    let Some(path) = path else {
+    named.or_else(|| Path::new(DEFAULT_PATH).exists().then(|| PathBuf::from(DEFAULT_PATH)))
+}
+
+fn load_with(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
+    let Some(path) = find(path, env) else {
         return embedded(env, names);
     };
     let adit = read(&path)?;
+    let mut files = vec![path.clone()];
     let models = |models: Option<PathBuf>| {
         let models = models.unwrap_or_else(|| PathBuf::from(MODELS_NAME));
-        read(&path.parent().map_or_else(|| models.clone(), |folder| folder.join(&models)))
+        let models = path.parent().map_or_else(|| models.clone(), |folder| folder.join(&models));
+        files.push(models.clone());
+        read(&models)
     };
-    assemble(&adit, models, env, names)
+    let snapshot = assemble(&adit, models, env, names)?;
+    Ok(Snapshot { files, ..snapshot })
 }
 
 fn embedded(env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
@@ -144,7 +157,7 @@ fn assemble(
             let tree = tree(&models, &env, &of_models);
             let map = match root(tree.as_deref(), &of_models) {
                 // A copy of the shipped file says no more than the shipped file.
-                Some(root) => models::read(&root, &env).map(|map| ModelMap { built_in: models.text == EMBEDDED_MODELS, ..map }),
+                Some(root) => models::read(&root, &env, &file.process.timeouts).map(|map| ModelMap { built_in: models.text == EMBEDDED_MODELS, ..map }),
                 None => {
                     if of_models.is_empty() {
                         of_models.add_unplaced("", "expected `providers` and `models`, found an empty file");
@@ -167,7 +180,7 @@ fn assemble(
         }
     }
     match map {
-        Some(models) if found.is_empty() => Ok(Snapshot { process: file.process, models, notes }),
+        Some(models) if found.is_empty() => Ok(Snapshot { process: file.process, models, files: Vec::new(), notes }),
         _ => Err(Errors(found)),
     }
 }

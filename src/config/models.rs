@@ -9,7 +9,7 @@ use super::cursor::{Section, Value, closest};
 use super::env::Environment;
 use super::mistake::Position;
 use super::provider;
-use super::snapshot::{Cooldown, Fallback, Model, ModelMap, OnDisconnect, Price, Provider, Routing, Surface, Target, Trigger};
+use super::snapshot::{Cooldown, Fallback, Model, ModelMap, OnDisconnect, Price, Provider, Routing, Surface, Target, Timeouts, Trigger};
 use crate::chat::capability::{Capabilities, Overrides};
 use crate::chat::{Policy, Unknown, Unsupported};
 use crate::dialect::converse::Guardrail;
@@ -34,9 +34,9 @@ struct Providers {
 }
 
 /// Reads the file. `None` only if there were mistakes.
-pub(super) fn read(root: &Value<'_>, env: &Environment<'_>) -> Option<ModelMap> {
+pub(super) fn read(root: &Value<'_>, env: &Environment<'_>, timeouts: &Timeouts) -> Option<ModelMap> {
     let section = root.section()?;
-    let providers = section.required("providers", "at least one provider").map(|value| providers(&value, env));
+    let providers = section.required("providers", "at least one provider").map(|value| providers(&value, env, timeouts));
     let models = section.get("models");
     let (models, by_name) = match (&providers, models) {
         (Some(providers), Some(value)) => models_of(&value, providers),
@@ -84,7 +84,7 @@ fn note_unconfigured(section: &Section<'_>, models: &[Arc<Model>]) {
     }
 }
 
-fn providers(value: &Value<'_>, env: &Environment<'_>) -> Providers {
+fn providers(value: &Value<'_>, env: &Environment<'_>, timeouts: &Timeouts) -> Providers {
     let mut by_name = BTreeMap::new();
     let mut names = Vec::new();
     let members = value.members();
@@ -97,8 +97,8 @@ fn providers(value: &Value<'_>, env: &Environment<'_>) -> Providers {
             value.mistake(format!("expected a provider name of letters, digits, `-`, `_` and `.`, found `{}`", key.name));
             continue;
         }
-        if let Some(kind) = provider::read(&value, env) {
-            let provider = Provider { name: key.name.clone(), kind };
+        if let Some((kind, timeouts)) = provider::read(&value, env, timeouts) {
+            let provider = Provider { name: key.name.clone(), kind, timeouts };
             by_name.insert(key.name.clone(), Arc::new(provider));
         }
     }

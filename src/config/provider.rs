@@ -4,7 +4,7 @@ use super::cursor::{Section, Value};
 use super::env::Environment;
 use super::models::file;
 use super::secret::Secret;
-use super::snapshot::{AwsCredentials, AwsRole, AwsSource, Bedrock, ProviderKind};
+use super::snapshot::{AwsCredentials, AwsRole, AwsSource, Bedrock, ProviderKind, Timeouts};
 use crate::provider::endpoint::Endpoint;
 use crate::provider::{bedrock, openai, vertex};
 
@@ -25,7 +25,7 @@ const TYPES: &[(&str, Type)] =
 const DEFAULT_LOCATION: &str = "us-east5";
 
 /// Reads one provider. `None` only if there were mistakes.
-pub(super) fn read(value: &Value<'_>, env: &Environment<'_>) -> Option<ProviderKind> {
+pub(super) fn read(value: &Value<'_>, env: &Environment<'_>, timeouts: &Timeouts) -> Option<(ProviderKind, Timeouts)> {
     let section = value.section()?;
     // Without a type it is not known which other keys are right, so those are not looked at.
     let kind = section.required("type", "bedrock, openai, azure_openai, anthropic or vertex")?.choice(TYPES)?;
@@ -49,8 +49,9 @@ pub(super) fn read(value: &Value<'_>, env: &Environment<'_>) -> Option<ProviderK
         }
         Type::Vertex => vertex(&section, env),
     };
+    let timeouts = section.section("timeouts", |section| super::file::timeouts(section, timeouts)).unwrap_or_else(|| timeouts.clone());
     section.finish();
-    kind
+    Some((kind?, timeouts))
 }
 
 fn bedrock(section: &Section<'_>, env: &Environment<'_>) -> Option<Bedrock> {

@@ -23,6 +23,8 @@ pub struct Snapshot {
     pub process: Process,
     /// Providers, models and how to choose among them.
     pub models: ModelMap,
+    /// The files it was read from; none for what is embedded.
+    pub files: Vec<PathBuf>,
     pub(super) notes: Vec<String>,
 }
 
@@ -45,14 +47,16 @@ pub struct Process {
     pub max_body_bytes: usize,
     /// Limits of a user that has none of his own. Not enforced in this version.
     pub default_limits: Option<UserLimits>,
-    /// How long to wait for an upstream.
+    /// How long to wait for an upstream that says nothing of its own.
     pub timeouts: Timeouts,
+    /// How long to wait for a client.
+    pub client_timeouts: ClientTimeouts,
     /// The audit log. Not written in this version.
     pub audit: Option<Audit>,
     /// Networks whose `x-forwarded-for` is believed. Not used in this version.
     pub trusted_proxies: Vec<Network>,
-    /// When to turn requests away. Not enforced in this version.
-    pub overload: Option<Overload>,
+    /// When to turn requests away.
+    pub overload: Overload,
     /// One line a request, or none.
     pub access_log: AccessLog,
     /// How long a model may be silent before the client gets a sign of life; `None`: never.
@@ -85,6 +89,15 @@ pub struct Timeouts {
     pub idle: Duration,
     /// For the whole of an answer; `None`: for ever.
     pub total: Option<Duration>,
+}
+
+/// How long to wait for a client: one that sends a byte now and then must not hold a place for ever.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientTimeouts {
+    /// For the whole head of a request.
+    pub head: Duration,
+    /// For a body, and between two pieces of one; what has come buys more time.
+    pub body: Duration,
 }
 
 /// How much a user may do.
@@ -122,9 +135,9 @@ pub enum AuditBodies {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Overload {
     /// Requests in the house at a time.
-    pub max_requests: Option<u64>,
+    pub max_requests: u64,
     /// Bytes of bodies in memory.
-    pub max_buffered_bytes: Option<u64>,
+    pub max_buffered_bytes: u64,
 }
 
 /// One line a request, or none.
@@ -270,6 +283,8 @@ pub struct Provider {
     pub name: String,
     /// What it is.
     pub kind: ProviderKind,
+    /// How long to wait for it.
+    pub timeouts: Timeouts,
 }
 
 impl Provider {

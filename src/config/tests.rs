@@ -88,7 +88,7 @@ fn every_key_is_read() {
     assert_eq!((process.pingora.grace_period_seconds, process.pingora.graceful_shutdown_timeout_seconds), (0, 10));
     assert_eq!(process.default_limits.as_ref().unwrap().concurrent_requests, Some(64));
     assert_eq!(process.audit.as_ref().unwrap().bodies, AuditBodies::None);
-    assert_eq!(process.overload.as_ref().unwrap().max_requests, Some(20000));
+    assert_eq!(process.overload.max_requests, 20000);
     assert!(process.trusted_proxies[0].contains("10.1.2.3".parse().unwrap()));
 
     let map = &snapshot.models;
@@ -137,7 +137,6 @@ fn what_has_no_effect_yet_is_noted_if_the_operator_wrote_it() {
             "limits.default: not enforced in this version",
             "audit: no audit log is written in this version",
             "trusted_proxies: not used in this version",
-            "overload: not enforced in this version",
             "routing.fallback: not done in this version",
             "routing.cooldown: not done in this version",
             "providers.anthropic: the provider is not configured: it has no api_key, and ANTHROPIC_API_KEY is not set; its models answer 503",

@@ -3,6 +3,7 @@
 pub mod access_log;
 pub mod credentials;
 pub mod google;
+pub mod live;
 pub mod metrics;
 pub mod resolve;
 pub mod upstreams;

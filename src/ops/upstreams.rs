@@ -1,8 +1,9 @@
 //! The live side of the configured providers: credentials that are kept fresh, addresses that are known.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::config::snapshot::{ModelMap, Provider, ProviderKind};
@@ -13,10 +14,31 @@ use crate::ops::resolve::Addresses;
 /// One provider's credentials and addresses.
 #[derive(Debug)]
 pub struct Upstream {
+    /// What it was made for: another configuration with the same keeps it.
+    kind: ProviderKind,
     /// Credentials, read without a lock.
     pub credentials: Credentials,
     /// Addresses of its endpoint.
-    pub addresses: Addresses,
+    pub addresses: Arc<Addresses>,
+    /// Looks its host up, once it was started.
+    look_up: OnceLock<AbortHandle>,
+}
+
+impl Upstream {
+    /// Starts what keeps it usable, once, in the current tokio runtime. It ends with the upstream.
+    fn spawn(&self) {
+        self.credentials.spawn();
+        let addresses = Arc::clone(&self.addresses);
+        self.look_up.get_or_init(|| tokio::spawn(async move { addresses.keep_fresh().await }).abort_handle());
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        if let Some(task) = self.look_up.get() {
+            task.abort();
+        }
+    }
 }
 
 /// Where a provider's credentials come from.
@@ -70,15 +92,14 @@ impl Credentials {
     fn spawn(&self) {
         match self {
             Credentials::Fixed(_) => {}
-            // All at once, by `Upstreams::background`.
-            Credentials::Aws(_) => {}
+            Credentials::Aws(store) => store.spawn(),
             Credentials::Google(store) => store.spawn(),
         }
     }
 }
 
 /// All providers that can be used as they are configured.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Upstreams {
     aws: Stores,
     by_name: BTreeMap<String, Arc<Upstream>>,
@@ -98,16 +119,30 @@ pub struct State {
 }
 
 impl Upstreams {
-    /// Prepares the providers of a model map. Nothing is looked up or fetched yet: [`Upstreams::background`] does that.
+    /// Prepares the providers of a model map. Nothing is looked up or fetched yet: [`Upstreams::spawn`] does that.
     pub fn new(models: &ModelMap) -> Self {
-        let aws = Stores::new(models);
+        Upstreams::default().renewed(models)
+    }
+
+    /// The providers of another model map: those that did not change stay as they are, credentials, addresses and background work included.
+    #[must_use]
+    pub fn renewed(&self, models: &ModelMap) -> Self {
+        let aws = self.aws.renewed(models);
         let mut by_name = BTreeMap::new();
         let mut unusable = BTreeMap::new();
         for provider in models.providers.values() {
             match (provider.unavailable(), provider.endpoint()) {
                 (None, Some(endpoint)) => {
-                    let upstream = Upstream { credentials: Credentials::of(provider, &aws), addresses: Addresses::new(&endpoint.host, endpoint.port) };
-                    by_name.insert(provider.name.clone(), Arc::new(upstream));
+                    let known = self.by_name.get(&provider.name).filter(|known| known.kind == provider.kind);
+                    let upstream = known.cloned().unwrap_or_else(|| {
+                        Arc::new(Upstream {
+                            kind: provider.kind.clone(),
+                            credentials: Credentials::of(provider, &aws),
+                            addresses: Arc::new(Addresses::new(&endpoint.host, endpoint.port)),
+                            look_up: OnceLock::new(),
+                        })
+                    });
+                    by_name.insert(provider.name.clone(), upstream);
                 }
                 (reason, _) => _ = unusable.insert(provider.name.clone(), reason.unwrap_or("it has no endpoint")),
             }
@@ -115,18 +150,9 @@ impl Upstreams {
         Upstreams { aws, by_name, unusable }
     }
 
-    /// Runs what keeps the providers usable, for as long as the process lives.
-    pub async fn background(&self) {
-        self.aws.spawn();
-        let mut tasks = tokio::task::JoinSet::new();
-        for upstream in self.by_name.values() {
-            upstream.credentials.spawn();
-            let upstream = Arc::clone(upstream);
-            tasks.spawn(async move { upstream.addresses.keep_fresh().await });
-        }
-        while tasks.join_next().await.is_some() {}
-        // Credentials are renewed by tasks of their own, as long as the stores are there.
-        std::future::pending::<()>().await;
+    /// Starts what keeps the providers usable, where it does not run yet, in the current tokio runtime. It ends with the last user of each.
+    pub fn spawn(&self) {
+        self.by_name.values().for_each(|upstream| upstream.spawn());
     }
 
     /// A provider by its name in the configuration.

@@ -51,7 +51,7 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
             },
         );
     }
-    let format = ctx.snapshot.process.access_log;
+    let format = ctx.process().access_log;
     if format == AccessLog::Off || !log::log_enabled!(target: access_log::TARGET, log::Level::Info) {
         return;
     }

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant, SystemTime};
 use bytes::Bytes;
 
 use crate::chat::ApiError;
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::Process;
 use crate::dialect::{Dialect, Surface};
+use crate::ops::live::Current;
 use crate::ops::metrics::InFlight;
 use crate::ops::upstreams::Upstream;
 use crate::policy::route::Route;
@@ -26,7 +27,7 @@ pub struct Ctx {
     /// The client's own id if it sent a sane one, else one of ours.
     pub request_id: String,
     /// The configuration this request lives by, to its end.
-    pub snapshot: Arc<Snapshot>,
+    pub current: Arc<Current>,
     /// What the client asks for; `None` on paths without a model.
     pub surface: Option<Surface>,
     /// The API whose error shape the client understands.
@@ -117,6 +118,11 @@ pub(super) enum Stage {
 }
 
 impl Ctx {
+    /// What `adit.yaml` says.
+    pub fn process(&self) -> &Process {
+        &self.current.snapshot.process
+    }
+
     /// Runs a step of the gateway's own work and adds its time to the overhead.
     pub fn timed<R>(&mut self, step: impl FnOnce(&mut Self) -> R) -> R {
         let begun = Instant::now();

@@ -24,6 +24,7 @@ use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType, Result};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 /// The client's answer is complete, the upstream's is not: no failure towards the client.
@@ -64,6 +65,8 @@ struct State {
     wake_at: Option<Instant>,
     /// The pump was woken: the next `request_body_filter` is that, not a body.
     woken: bool,
+    /// The pump was woken because every request has to end.
+    ending: bool,
     /// The head has gone to the client.
     head_out: bool,
     /// What the body filter found out about the head that is still held.
@@ -127,6 +130,11 @@ impl Control {
         std::mem::take(&mut self.state().woken)
     }
 
+    /// Whether the request has to end now.
+    pub(super) fn is_ending(&self) -> bool {
+        self.state().ending
+    }
+
     /// Takes the session that [`leave`] has left.
     pub(super) fn take_left(&self) -> Option<ServerSession> {
         self.0.left.lock().unwrap_or_else(PoisonError::into_inner).take()
@@ -143,11 +151,11 @@ pub(super) fn detached() -> Control {
     Control(Arc::new(Shared { installed: false, state: Mutex::default(), returned: Mutex::new(None), left: Mutex::new(None) }))
 }
 
-/// Wraps the client's session. In the proxy's phases its request body must have been read to the end by then.
-pub(super) fn install(session: &mut ServerSession) -> Control {
+/// Wraps the client's session. In the proxy's phases its request body must have been read to the end by then; `ending` wakes the pump for the last words.
+pub(super) fn install(session: &mut ServerSession, ending: Option<watch::Receiver<bool>>) -> Control {
     let control = Control(Arc::new(Shared { installed: true, state: Mutex::default(), returned: Mutex::new(None), left: Mutex::new(None) }));
     let inner = std::mem::replace(session, ServerSession::Custom(Box::new(())));
-    let wrapped = Downstream { inner: Some(inner), control: control.clone(), head: None };
+    let wrapped = Downstream { inner: Some(inner), control: control.clone(), head: None, ending };
     *session = ServerSession::Custom(Box::new(wrapped));
     control
 }
@@ -177,6 +185,8 @@ struct Downstream {
     control: Control,
     /// The head of the answer, held until the first byte of its body.
     head: Option<Box<ResponseHeader>>,
+    /// Turns true when every request has to end; `None` for a wrapper that does not wait.
+    ending: Option<watch::Receiver<bool>>,
 }
 
 impl Drop for Downstream {
@@ -367,15 +377,35 @@ impl CustomSession for Downstream {
     async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
         let wake_at = self.control.state().wake_at;
         let inner = self.inner.as_mut().ok_or_else(|| Error::new(pingora::InternalError))?;
-        let Some(wake_at) = wake_at else {
-            return inner.read_body_or_idle(true).await;
+        let deadline = async {
+            match wake_at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let ended = async {
+            // An error means that nobody can end it any more.
+            if let Some(ending) = &mut self.ending
+                && ending.wait_for(|ending| *ending).await.is_ok()
+            {
+                return;
+            }
+            std::future::pending().await
         };
         tokio::select! {
             idle = inner.read_body_or_idle(true) => idle,
-            () = tokio::time::sleep_until(wake_at) => {
+            () = deadline => {
                 let mut state = self.control.state();
                 state.woken = true;
                 state.wake_at = None;
+                Ok(Some(Bytes::new()))
+            }
+            () = ended => {
+                // Once is enough.
+                self.ending = None;
+                let mut state = self.control.state();
+                state.woken = true;
+                state.ending = true;
                 Ok(Some(Bytes::new()))
             }
         }

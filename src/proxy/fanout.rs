@@ -27,7 +27,7 @@ use crate::proxy::error::{describe, refuse, timed_out};
 use crate::proxy::headers;
 use crate::proxy::plan::{self, Answer, Call, Fan, Vectors};
 use crate::proxy::response::{LARGEST_BODY, LARGEST_ERROR, brand, stream_headers};
-use crate::proxy::upstream::{POOL_IDLE, call_head, find_peer};
+use crate::proxy::upstream::{POOL_IDLE, call_head, find_peer, stopping};
 use crate::translate::{Api, Facts, Translation};
 
 /// How many calls of one request are under way at a time.
@@ -81,7 +81,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut
         call: exchange.call.clone(),
         provider: Arc::clone(&exchange.route.target.provider),
         upstream: Arc::clone(&exchange.upstream),
-        timeouts: ctx.snapshot.process.timeouts.clone(),
+        timeouts: exchange.route.target.provider.timeouts.clone(),
         api: exchange.answer.api(),
     });
     match (fan, &exchange.answer) {
@@ -169,9 +169,11 @@ async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> R
         answers.sort_unstable_by_key(|(at, _)| *at);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     };
+    let shared = Arc::clone(&work.shared);
     tokio::select! {
         answers = bounded => Ok(answers),
         cause = gone(session) => Err(cause),
+        () = shared.ended() => Ok(Err(stopping())),
     }
 }
 
@@ -222,7 +224,7 @@ fn failed(mut cause: Box<Error>) -> ApiError {
 
 /// Sends a call and reads the head of its answer; an error answer is read to its end.
 async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, Open), ApiError> {
-    let peer = find_peer(&work.provider, &work.upstream, &work.timeouts).await?;
+    let peer = find_peer(&work.provider, &work.upstream).await?;
     let internal = |_| ApiError::new(ErrorKind::Internal, "The request could not be written.");
     let mut tries = 0;
     let (head, mut answer) = loop {
@@ -307,7 +309,7 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
     let mut choices = translation.choices(count);
     let mut out = Vec::new();
     let mut head_out = false;
-    let keepalive = ctx.snapshot.process.keepalive;
+    let keepalive = ctx.process().keepalive;
     // What comes of the calls is no sign of life for the client until something is written.
     let mut written = tokio::time::Instant::now();
     loop {
@@ -320,6 +322,7 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
         let next = tokio::select! {
             next = news.recv() => next,
             cause = gone(session) => return Err(cause),
+            () = work.shared.ended() => Some(News::Failed(stopping())),
             () = quiet => {
                 out.extend_from_slice(crate::wire::sse::COMMENT);
                 write(session, ctx, &mut out, &mut head_out, false).await?;

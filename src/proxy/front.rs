@@ -30,7 +30,7 @@ use crate::chat::{ApiError, ErrorKind};
 use crate::dialect::Dialect;
 use crate::proxy::downstream::{self, Control};
 use crate::proxy::error::error_head;
-use crate::proxy::{Gateway, intake};
+use crate::proxy::{Gateway, Shared, intake};
 
 tokio::task_local! {
     /// The wrapper that a request of this task came in. Pingora runs all phases of a request in the task of its connection.
@@ -52,15 +52,17 @@ pub struct Listener {
 struct Front {
     proxy: Arc<HttpProxy<Gateway>>,
     options: HttpServerOptions,
+    shared: Arc<Shared>,
 }
 
 /// The gateway as a service of a Pingora server: HTTP/1.1 and HTTP/2 without TLS, on listeners that the caller adds.
-pub fn service(conf: &Arc<ServerConf>, gateway: Gateway) -> Service<Listener> {
-    let proxy = Arc::new(pingora_proxy::http_proxy(conf, gateway));
+pub fn service(conf: &Arc<ServerConf>, shared: Arc<Shared>) -> Service<Listener> {
+    let proxy = Arc::new(pingora_proxy::http_proxy(conf, Gateway::new(Arc::clone(&shared))));
     let front = |h2c| {
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
-        Arc::new(Front { proxy: Arc::clone(&proxy), options })
+        options.h2_idle_timeout = Some(FIRST_BYTES);
+        Arc::new(Front { proxy: Arc::clone(&proxy), options, shared: Arc::clone(&shared) })
     };
     Service::new("gateway".to_owned(), Listener { http1: front(false), http2: front(true) })
 }
@@ -73,11 +75,9 @@ impl ServerApp for Listener {
             return self.http2.process_new(stream, shutdown).await;
         }
         let mut socket = stream.into_any().downcast::<Socket>().ok()?;
-        let mut stopping = shutdown.clone();
         let first = tokio::select! {
             first = tokio::time::timeout(FIRST_BYTES, first_bytes(&mut *socket)) => first.ok()?.ok()?,
-            // A connection that has said nothing is nothing to wait for.
-            _ = stopping.wait_for(|stopping| *stopping) => return None,
+            () = self.http1.grace_is_over(shutdown) => return None,
         };
         socket.rewind(&first);
         let front = if first == PREFACE { &self.http2 } else { &self.http1 };
@@ -86,6 +86,17 @@ impl ServerApp for Listener {
 
     async fn cleanup(&self) {
         self.http1.http_cleanup().await;
+    }
+}
+
+impl Front {
+    /// Ends when the process is to stop, and clients have had their time to use the connections that they hold: a request that was on its way when a connection
+    /// is closed is lost for them.
+    async fn grace_is_over(&self, shutdown: &ShutdownWatch) {
+        let mut stopping = shutdown.clone();
+        // An error means that the host is gone, and with it all time.
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+        tokio::time::sleep(Duration::from_secs(self.shared.live.now().snapshot.process.pingora.grace_period_seconds)).await;
     }
 }
 
@@ -109,17 +120,22 @@ impl HttpServerApp for Front {
         };
         // Requests sent without waiting for the answers are answered in turn, as by other servers.
         h1.set_pipelining_enabled(true);
-        let mut stopping = shutdown.clone();
+        let patience = self.shared.live.now().snapshot.process.client_timeouts.head;
         let read = tokio::select! {
             biased;
-            read = session.read_request() => read,
-            // An idle connection is nothing to wait for.
-            _ = stopping.wait_for(|stopping| *stopping) => return None,
+            // Of a plain connection the first byte is there; with TLS the wait for it counts too.
+            read = tokio::time::timeout(patience, session.read_request()) => read,
+            () = self.grace_is_over(shutdown) => return None,
         };
         match read {
-            Ok(true) => {}
-            Ok(false) => return None,
-            Err(cause) => {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => return None,
+            Err(_) => {
+                answer(&mut session, &ApiError::new(ErrorKind::RequestTimeout, "The head of the request took too long to arrive.")).await;
+                session.shutdown().await;
+                return None;
+            }
+            Ok(Err(cause)) => {
                 debug!("unreadable request: {cause}");
                 if matches!(cause.etype(), ErrorType::InvalidHTTPHeader) {
                     answer(&mut session, &ApiError::new(ErrorKind::InvalidRequest, "The request is not valid HTTP.")).await;
@@ -141,7 +157,7 @@ impl HttpServerApp for Front {
         if *shutdown.borrow() {
             session.set_keepalive(None);
         }
-        let control = downstream::install(&mut session);
+        let control = downstream::install(&mut session, None);
         let reused = WRAPPED.scope(control.clone(), self.proxy.process_new_http(session, shutdown)).await;
         match control.take_left() {
             Some(kept) => reuse(kept).await,

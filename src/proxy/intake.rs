@@ -15,12 +15,13 @@ use pingora_proxy::Session;
 use crate::chat::{ApiError, ErrorKind, read};
 use crate::config::snapshot::{Provider, ProviderKind, Snapshot};
 use crate::dialect::{self, Dialect, Place, Surface};
+use crate::ops::live::Current;
 use crate::policy::route::{self, Wish};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, describe};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Asked, Draft, Fan};
-use crate::proxy::{Current, Shared, downstream, upstream};
+use crate::proxy::{Shared, downstream, upstream};
 use crate::translate::Facts;
 use crate::wire::json::{self, Kind, Raw};
 
@@ -28,8 +29,8 @@ use crate::wire::json::{self, Kind, Raw};
 const LONGEST_REQUEST_ID: usize = 128;
 /// A body is given this much room at once; more only as it comes, so that a length that lies costs nothing.
 const FIRST_BODY_BUFFER: usize = 256 * 1024;
-/// The longest pause between two pieces of a request body.
-const BODY_PAUSE: Duration = Duration::from_secs(60);
+/// So many bytes of a request body buy a second more for the rest: no line is slower than that, and whoever is holds a place on purpose.
+const SLOWEST_BYTES_PER_SECOND: usize = 500;
 /// The longest path and query. Model ids, the longest thing in a path, have at most 2048 characters.
 const LONGEST_URI: usize = 8 * 1024;
 
@@ -95,13 +96,13 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     ctx.surface = place.surface;
     ctx.dialect = place.surface.map_or(Dialect::OpenAi, Surface::dialect);
     ctx.route = place.surface.map_or("/providers/{provider}", Surface::route);
-    let current = shared.current.load_full();
+    let current = Arc::clone(&ctx.current);
     let place = place.in_house(&current.snapshot, ctx)?;
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
     ctx.in_flight = Some(shared.metrics.begin());
-    let body = read_body(session, ctx.snapshot.process.max_body_bytes).await?;
+    let body = read_body(session, ctx.process().max_body_bytes, ctx.process().client_timeouts.body).await?;
     let first = ctx.timed(|ctx| draft(&place, session.req_header(), &body, &current, ctx))?;
     let draft = match upstream::wait_ready(&first.upstream).await {
         Ok(()) => first,
@@ -122,18 +123,18 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         session.set_keepalive(None);
     }
     // A client that has stopped reading must not hold an upstream that costs money.
-    session.as_downstream_mut().set_write_timeout(Some(ctx.snapshot.process.timeouts.idle));
+    session.as_downstream_mut().set_write_timeout(Some(draft.route.target.provider.timeouts.idle));
     if draft.fan.is_some() {
         let (exchange, fan) = into_exchange(draft, downstream::detached(), chunked);
         ctx.exchange = Some(exchange);
         return Ok(fan.map_or(Accepted::Exchange, Accepted::Several));
     }
-    let control = downstream::install(session.as_mut());
+    let control = downstream::install(session.as_mut(), Some(shared.ending.subscribe()));
     let (exchange, _) = into_exchange(draft, control, chunked);
     if exchange.body.is_empty() {
         exchange.control.no_body();
     }
-    exchange.control.wake_at(upstream::next_wake(&exchange, &ctx.snapshot.process));
+    exchange.control.wake_at(upstream::next_wake(&exchange, ctx.process()));
     ctx.exchange = Some(exchange);
     Ok(Accepted::Exchange)
 }
@@ -189,7 +190,7 @@ fn allow(method: &Method, allowed: &[Method], header: &'static str) -> Result<()
 }
 
 /// Reads the whole body, with a length or in chunks, up to the limit.
-async fn read_body(session: &mut Session, limit: usize) -> Result<Bytes, Refusal> {
+async fn read_body(session: &mut Session, limit: usize, patience: Duration) -> Result<Bytes, Refusal> {
     let head = session.req_header();
     let announced = match head.headers.get(header::CONTENT_LENGTH) {
         None => None,
@@ -205,7 +206,11 @@ async fn read_body(session: &mut Session, limit: usize) -> Result<Bytes, Refusal
         session.as_downstream_mut().write_continue_response().await.map_err(|cause| closing(describe(&cause)))?;
     }
     let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(FIRST_BODY_BUFFER));
-    while let Some(piece) = next_piece(session).await? {
+    let begun = tokio::time::Instant::now();
+    loop {
+        let earned = Duration::from_secs((body.len() / SLOWEST_BYTES_PER_SECOND) as u64);
+        let deadline = (begun + patience + earned).min(tokio::time::Instant::now() + patience);
+        let Some(piece) = next_piece(session, deadline).await? else { break };
         if body.len() + piece.len() > limit {
             return Err(too_large(limit));
         }
@@ -218,8 +223,8 @@ async fn read_body(session: &mut Session, limit: usize) -> Result<Bytes, Refusal
 }
 
 /// The next piece of the body. Pingora has a limit of its own for HTTP/1.1, which is the same, and none for HTTP/2.
-async fn next_piece(session: &mut Session) -> Result<Option<Bytes>, Refusal> {
-    match tokio::time::timeout(BODY_PAUSE, session.read_request_body()).await {
+async fn next_piece(session: &mut Session, deadline: tokio::time::Instant) -> Result<Option<Bytes>, Refusal> {
+    match tokio::time::timeout_at(deadline, session.read_request_body()).await {
         Ok(read) => read.map_err(|cause| closing(describe(&cause.into_down()))),
         Err(_) => Err(closing(ApiError::new(ErrorKind::RequestTimeout, "The request body took too long to arrive."))),
     }

@@ -14,10 +14,11 @@ use crate::config::{self, snapshot::Model};
 use crate::dialect::Dialect;
 use crate::dialect::anthropic::downstream::models as anthropic;
 use crate::dialect::openai::downstream::models as openai;
+use crate::ops::live::Current;
 use crate::policy::route;
+use crate::proxy::Shared;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::response::brand;
-use crate::proxy::{Current, Shared};
 use crate::wire::json::{Object, Text};
 
 /// A path that the gateway answers itself. All of them take GET and HEAD.
@@ -77,20 +78,20 @@ impl Reply {
 
 /// Gives a page to the client.
 pub(super) async fn serve(page: Page<'_>, shared: &Shared, session: &mut Session, ctx: &Ctx) -> Result<(), ApiError> {
-    let current = shared.current.load();
+    let current = &*ctx.current;
     let reply = match page {
         Page::Health => Reply::json(200, br#"{"status":"healthy","service":"ai-gateway"}"#.to_vec()),
-        Page::Ready => ready(&current),
+        Page::Ready => ready(current),
         Page::Metrics => {
             let (body, content_type) = shared.metrics.render().map_err(|_| ApiError::new(ErrorKind::Internal, "The metrics could not be written."))?;
             Reply { status: 200, content_type, body }
         }
         Page::Models => {
             let mut body = Vec::with_capacity(4096);
-            list(cards(&current), ctx.dialect, &mut body);
+            list(cards(current), ctx.dialect, &mut body);
             Reply::json(200, body)
         }
-        Page::Model(id) => model(id, ctx.dialect, &current)?,
+        Page::Model(id) => model(id, ctx.dialect, current)?,
     };
     // The client is gone if this fails; there is nobody left to tell.
     let _ = write(session, ctx, reply).await;

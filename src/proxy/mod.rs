@@ -21,18 +21,17 @@ mod upstream;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
 use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use tokio::sync::watch;
 
-use crate::config::snapshot::Snapshot;
 use crate::dialect::Dialect;
+use crate::ops::live::{Current, Live};
 use crate::ops::metrics::Metrics;
-use crate::ops::upstreams::Upstreams;
 pub use ctx::Ctx;
 pub use front::{Listener, service};
 
@@ -41,27 +40,31 @@ pub use front::{Listener, service};
 pub struct Shared {
     /// For calls beside the proxy's pump.
     client: fanout::Client,
-    /// The configuration and the live state that belongs to it; replaced as a whole.
-    pub current: ArcSwap<Current>,
+    /// The configuration in force.
+    pub live: Live,
     /// Counters and histograms.
     pub metrics: Metrics,
+    /// Turns true when the last requests of a stopping process are to end.
+    ending: watch::Sender<bool>,
 }
 
 impl Shared {
     /// Shared state under a first configuration.
     #[must_use]
     pub fn new(current: Current, metrics: Metrics) -> Self {
-        Shared { client: fanout::Client::new(), current: ArcSwap::from_pointee(current), metrics }
+        Shared { client: fanout::Client::new(), live: Live::new(current), metrics, ending: watch::Sender::new(false) }
     }
-}
 
-/// A configuration with the live state of its providers.
-#[derive(Debug)]
-pub struct Current {
-    /// What the operator wants.
-    pub snapshot: Arc<Snapshot>,
-    /// Credentials and addresses per provider.
-    pub upstreams: Upstreams,
+    /// Ends all requests that still run: each gets an error in its own dialect.
+    pub fn last_call(&self) {
+        self.ending.send_replace(true);
+    }
+
+    /// Waits for the last call.
+    async fn ended(&self) {
+        // The sender is in `self`.
+        let _ = self.ending.subscribe().wait_for(|ending| *ending).await;
+    }
 }
 
 /// The proxy service: Pingora calls it for every request.
@@ -86,7 +89,7 @@ impl ProxyHttp for Gateway {
             started: Instant::now(),
             received: SystemTime::now(),
             request_id: String::new(),
-            snapshot: Arc::clone(&self.shared.current.load().snapshot),
+            current: self.shared.live.now(),
             surface: None,
             dialect: Dialect::OpenAi,
             route: "unknown",

@@ -13,7 +13,7 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{Process, Provider, ProviderKind, Timeouts};
+use crate::config::snapshot::{Process, Provider, ProviderKind};
 use crate::ops::credentials::Current;
 use crate::ops::upstreams::Upstream;
 use crate::provider::sigv4;
@@ -42,6 +42,11 @@ pub(super) async fn wait_ready(upstream: &Upstream) -> std::result::Result<(), A
     }
 }
 
+/// What a client is told whose answer outlasts the process.
+pub(super) fn stopping() -> ApiError {
+    ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is shutting down.") }
+}
+
 fn no_exchange() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "an upstream phase without an exchange")
 }
@@ -55,14 +60,15 @@ pub(super) async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     exchange.upstream_at = Instant::now();
     let provider = Arc::clone(&exchange.route.target.provider);
     let upstream = Arc::clone(&exchange.upstream);
-    match find_peer(&provider, &upstream, &ctx.snapshot.process.timeouts).await {
+    match find_peer(&provider, &upstream).await {
         Ok(peer) => Ok(Box::new(peer)),
         Err(error) => Err(give_up(ctx, error)),
     }
 }
 
 /// One of a provider's addresses, and how to speak to it.
-pub(super) async fn find_peer(provider: &Provider, upstream: &Upstream, timeouts: &Timeouts) -> std::result::Result<HttpPeer, ApiError> {
+pub(super) async fn find_peer(provider: &Provider, upstream: &Upstream) -> std::result::Result<HttpPeer, ApiError> {
+    let timeouts = &provider.timeouts;
     let number = fastrand::usize(..);
     let address = match upstream.addresses.pick(number) {
         Some(address) => Some(address),
@@ -170,13 +176,13 @@ pub(super) async fn body(session: &mut Session, body: &mut Option<Bytes>, ctx: &
 
 /// When the exchange wants to be woken: for a keep-alive or because the upstream is too slow.
 pub(super) fn next_wake(exchange: &Exchange, process: &Process) -> Option<tokio::time::Instant> {
-    [keepalive_at(exchange, process), deadline(exchange, process)].into_iter().flatten().min().map(tokio::time::Instant::from_std)
+    [keepalive_at(exchange, process), deadline(exchange)].into_iter().flatten().min().map(tokio::time::Instant::from_std)
 }
 
 /// The head is in: from now on it is the pauses that count.
 pub(super) fn answering(ctx: &Ctx) {
     if let Some(exchange) = &ctx.exchange {
-        exchange.control.wake_at(next_wake(exchange, &ctx.snapshot.process));
+        exchange.control.wake_at(next_wake(exchange, ctx.process()));
     }
 }
 
@@ -187,8 +193,8 @@ fn keepalive_at(exchange: &Exchange, process: &Process) -> Option<Instant> {
     since.checked_add(period)
 }
 
-fn deadline(exchange: &Exchange, process: &Process) -> Option<Instant> {
-    let timeouts = &process.timeouts;
+fn deadline(exchange: &Exchange) -> Option<Instant> {
+    let timeouts = &exchange.route.target.provider.timeouts;
     let patience = if matches!(exchange.stage, Stage::Waiting) { timeouts.first_byte } else { timeouts.idle };
     // A long stream is no hung one: only whole answers have a bound on their whole time.
     let total = timeouts.total.filter(|_| !exchange.stream).and_then(|total| exchange.started.checked_add(total));
@@ -197,9 +203,12 @@ fn deadline(exchange: &Exchange, process: &Process) -> Option<Instant> {
 
 async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     let now = Instant::now();
-    let process = &ctx.snapshot.process;
+    let process = &ctx.current.snapshot.process;
     let exchange = ctx.exchange.as_mut().ok_or_else(no_exchange)?;
-    if deadline(exchange, process).is_some_and(|at| at <= now) {
+    if exchange.control.is_ending() {
+        return Err(give_up(ctx, stopping()));
+    }
+    if deadline(exchange).is_some_and(|at| at <= now) {
         return Err(give_up(ctx, ApiError::new(ErrorKind::Timeout, "The model provider took too long to answer.")));
     }
     if let Some(sign_of_life) = exchange.answer.keep_alive().filter(|_| keepalive_at(exchange, process).is_some_and(|at| at <= now))
@@ -229,7 +238,7 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         session.write_response_tasks(tasks).await?;
     }
     let exchange = ctx.exchange.as_ref().ok_or_else(no_exchange)?;
-    exchange.control.wake_at(next_wake(exchange, &ctx.snapshot.process));
+    exchange.control.wake_at(next_wake(exchange, ctx.process()));
     Ok(())
 }
 

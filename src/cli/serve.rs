@@ -1,0 +1,153 @@
+//! `adit serve`: wires configuration, background work and the proxy into one Pingora server.
+
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use log::{info, warn};
+use pingora::server::configuration::{Opt, ServerConf};
+use pingora::server::{RunArgs, Server, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
+
+use super::process::{Drain, Ready, Restart, Signals, check_folder, make_folder, writable};
+use super::{EXIT_USAGE, Serve, complain, say};
+use crate::config;
+use crate::config::snapshot::{Process, Snapshot};
+use crate::ops::live::Current;
+use crate::ops::metrics::Metrics;
+use crate::proxy::{self, Shared};
+
+/// For the host: for ever. [`Drain`] ends the process earlier.
+const NEVER_SECONDS: u64 = 10 * 365 * 86_400;
+/// More than any model has targets: Pingora's bound on the tries of a request. Adit has its own.
+const MOST_TRIES: usize = 256;
+
+/// Runs the gateway, or checks its configuration.
+pub(super) fn serve(options: &Serve) -> ExitCode {
+    let snapshot = match config::load_from_process(options.config.as_deref()) {
+        Ok(snapshot) => snapshot,
+        Err(errors) => {
+            complain(&errors.to_string());
+            return ExitCode::from(EXIT_USAGE);
+        }
+    };
+    for note in snapshot.notes() {
+        warn!("{note}");
+    }
+    if options.test {
+        say(&describe(&snapshot));
+        return ExitCode::SUCCESS;
+    }
+    // A daemon leaves its folder; a reload must find the file all the same.
+    let file = config::find_in_process(options.config.as_deref()).and_then(|path| std::path::absolute(path).ok());
+    start(snapshot, file, options, Vec::new())
+}
+
+/// What `adit -t` prints of a good configuration.
+fn describe(snapshot: &Snapshot) -> String {
+    use std::fmt::Write as _;
+    let mut out = String::from("the configuration is good\n");
+    for model in &snapshot.models.models {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "  {}", model.name);
+        for alias in &model.aliases {
+            let _ = write!(out, " = {alias}");
+        }
+        for target in &model.targets {
+            let state = if target.provider.unavailable().is_none() { "" } else { " (not configured)" };
+            let _ = write!(out, "\n    {}: {}{state}", target.provider.name, target.model);
+        }
+        out.push('\n');
+    }
+    let _ = write!(out, "{} models, {} providers", snapshot.models.models.len(), snapshot.models.providers.len());
+    out
+}
+
+/// A part of the process that runs beside the proxy.
+pub(super) type Beside = Box<dyn FnOnce(&mut Server) + Send>;
+
+/// Serves until a signal ends it. `file` is what a reload reads; `None` for the embedded configuration.
+pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, beside: Vec<Beside>) -> ExitCode {
+    let process = snapshot.process.clone();
+    let Some(listen) = process.http.clone() else {
+        complain("listen.http: there is nothing to listen on");
+        return ExitCode::from(EXIT_USAGE);
+    };
+    if let Err(trouble) = check(&process, &listen, options) {
+        complain(&trouble);
+        return ExitCode::FAILURE;
+    }
+    let metrics = match Metrics::new() {
+        Ok(metrics) => metrics,
+        Err(error) => {
+            complain(&format!("cannot set up metrics: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let shared = Arc::new(Shared::new(Current::new(snapshot), metrics));
+    let restart = Restart::new(file.as_deref()).inspect_err(|error| warn!("USR2 will not start a successor: {error}")).ok();
+
+    let opt = Opt { upgrade: options.upgrade, daemon: options.daemon, ..Opt::default() };
+    let mut server = Server::new_with_opt_and_conf(opt, host_conf(&process, options.daemon));
+    server.bootstrap();
+    for part in beside {
+        part(&mut server);
+    }
+    let pid_file = process.pingora.pid_file.clone();
+    server.add_service(background_service("upstreams", KeepUpstreams { shared: Arc::clone(&shared) }));
+    server.add_service(background_service("drain", Drain { shared: Arc::clone(&shared), pid_file: pid_file.clone() }));
+    let mut proxy = proxy::service(&server.configuration, shared);
+    proxy.add_tcp(&listen);
+    info!("listening on http://{listen}");
+    let proxy = server.add_service(proxy);
+    server.add_service(background_service("ready", Ready { pid_file, listen })).add_dependency(proxy);
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart }) });
+    ExitCode::SUCCESS
+}
+
+/// What has to be true before the host starts: it would panic where nobody sees it, or serve and not say what is wrong.
+fn check(process: &Process, listen: &str, options: &Serve) -> Result<(), String> {
+    let pingora = &process.pingora;
+    if options.daemon {
+        writable(&pingora.pid_file).map_err(|error| format!("pingora.pid_file: cannot write {}: {error}", pingora.pid_file.display()))?;
+    }
+    if options.upgrade {
+        let socket = &pingora.upgrade_sock;
+        make_folder(socket).and_then(|()| check_folder(socket)).map_err(|error| format!("pingora.upgrade_sock: {}: {error}", socket.display()))?;
+    } else {
+        TcpListener::bind(listen).map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn host_conf(process: &Process, daemon: bool) -> ServerConf {
+    let pingora = &process.pingora;
+    ServerConf {
+        daemon,
+        pid_file: pingora.pid_file.display().to_string(),
+        upgrade_sock: pingora.upgrade_sock.display().to_string(),
+        threads: if pingora.threads == 0 { std::thread::available_parallelism().map_or(1, usize::from) } else { pingora.threads },
+        // Pingora would sleep through the grace period and then drop every request that still runs.
+        grace_period_seconds: Some(NEVER_SECONDS),
+        graceful_shutdown_timeout_seconds: Some(0),
+        max_retries: MOST_TRIES,
+        ..ServerConf::default()
+    }
+}
+
+/// Credentials and addresses, kept fresh beside the proxy.
+struct KeepUpstreams {
+    shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl BackgroundService for KeepUpstreams {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        self.shared.live.now().upstreams.spawn();
+        // The tasks live in this service's runtime, which ends with the process.
+        let _ = shutdown.wait_for(|stopping| *stopping).await;
+        std::future::pending::<()>().await;
+    }
+}
