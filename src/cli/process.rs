@@ -161,7 +161,7 @@ pub(super) fn check_folder(socket: &Path) -> io::Result<()> {
 }
 
 fn folder_of(file: &Path) -> &Path {
-    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+    file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 /// Makes the folder of a file, for this user alone; one that is there stays as it is.
