@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz clean
+.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz image-steps clean
 
 FUZZ_SECONDS ?= 60
 # CI says --dev: a build without optimization is there much sooner, and a short run needs no speed.
@@ -27,7 +27,7 @@ build: ## release binary: target/release/adit
 	@tests/setup.sh system
 	cargo build --release --locked
 
-test: ## all tests: Rust, curl, and the Python and Node SDKs against the built binary
+test: ## all tests: Rust, curl, the Python and Node SDKs against the built binary, and what deploys it
 	@tests/setup.sh
 	@tests/run.sh
 
@@ -65,6 +65,11 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain, ins
 		echo "fuzz: $$target for $(FUZZ_SECONDS) s"; \
 		cargo +nightly fuzz run --fuzz-dir $(FUZZ_DIR) --sanitizer none $(FUZZ_FLAGS) "$$target" -- -max_total_time=$(FUZZ_SECONDS) -max_len=65536 -print_final_stats=0; \
 	done; echo "fuzz: $$(echo $$targets | wc -w) targets, no crash"
+
+# Not part of `make test`: it is a release build from nothing.
+image-steps: ## perform the steps of the Dockerfile without Docker, and run what comes out as the image would
+	@tests/setup.sh system python
+	.venv/bin/python tests/deploy/dockerfile_steps.py
 
 clean: ## remove what was built and installed here
 	cargo clean

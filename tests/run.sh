@@ -1,6 +1,6 @@
 #!/bin/bash
 # Runs the test suites one after the other, all of them even if one fails, and ends with each runner's own summary.
-#   tests/run.sh [rust] [curl] [python] [node]      without arguments: all
+#   tests/run.sh [rust] [curl] [python] [node] [deploy]      without arguments: all
 # Needs tests/setup.sh first. The output of each suite stays in target/test-logs/.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +15,7 @@ build() { cargo test --locked --no-run; }
 rust() { cargo test --locked --no-fail-fast; }
 curl_checks() { .venv/bin/python tests/sdk/python/gateway.py sh -c 'tests/test-openai-api.sh "$ADIT_BASE_URL"'; }
 python() { .venv/bin/python -m pytest tests/sdk/python -p no:cacheprovider; }
+deploy() { .venv/bin/python -m pytest tests/deploy -p no:cacheprovider; }
 node_checks() { .venv/bin/python tests/sdk/python/gateway.py --backends npm --prefix tests/sdk/node test --silent; }
 
 # The lines in which a runner says how it went.
@@ -22,7 +23,7 @@ summary() {
     case "$1" in
         rust) awk '/^ *(Running|Doc-tests) / { sub(/^ */, ""); sub(/ \(target.*/, ""); name = $0 } /^test result:/ { print $0 "  [" name "]" }' "$logs/rust.log" ;;
         curl) grep -E '^[0-9]+ passed, [0-9]+ failed' "$logs/curl.log" ;;
-        python) grep -E '^=+ .*(passed|failed|error|skipped).* in .*=+$' "$logs/python.log" ;;
+        python | deploy) grep -E '^=+ .*(passed|failed|error|skipped).* in .*=+$' "$logs/$1.log" ;;
         node) grep -E '^(#|ℹ) (tests|pass|fail|cancelled|skipped|duration_ms) ' "$logs/node.log" | paste -sd' ' ;;
     esac
 }
@@ -37,12 +38,12 @@ suite() {
     [ "${PIPESTATUS[0]}" -eq 0 ] || failed+=("$1")
 }
 
-if [ "$#" -eq 0 ]; then set -- rust curl python node; fi
+if [ "$#" -eq 0 ]; then set -- rust curl python node deploy; fi
 build || { echo 'the build failed: nothing was tested' >&2; exit 1; }
 [ -x "$adit" ] || { echo "$adit is missing: nothing was tested" >&2; exit 1; }
 for name in "$@"; do
     case "$name" in
-        rust | python) suite "$name" "$name" ;;
+        rust | python | deploy) suite "$name" "$name" ;;
         curl | node) suite "$name" "${name}_checks" ;;
         *) echo "unknown suite: $name" >&2; exit 2 ;;
     esac
