@@ -131,6 +131,11 @@ impl<'n> Value<'n> {
         self.parse("a price of 0 or more in USD per million tokens", |text| text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0))
     }
 
+    /// A share of a whole.
+    pub(super) fn share(&self) -> Option<f64> {
+        self.parse("a share from 0 to 1", |text| text.parse().ok().filter(|share: &f64| (0.0..=1.0).contains(share)))
+    }
+
     /// A duration above zero.
     pub(super) fn duration(&self) -> Option<Duration> {
         self.parse("a duration above zero such as 500ms, 3s or 12h", |text| humantime::parse_duration(text).ok().filter(|duration| !duration.is_zero()))

@@ -1,5 +1,6 @@
 //! What an operator writes in `conf/models.yaml`: providers, models, and how to choose among them.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,7 +10,8 @@ use super::cursor::{Section, Value, closest};
 use super::env::Environment;
 use super::mistake::Position;
 use super::provider;
-use super::snapshot::{Cooldown, Fallback, Model, ModelMap, OnDisconnect, Price, Provider, Routing, Surface, Target, Timeouts, Trigger};
+use super::snapshot::{Cooldown, Fallback, Model, ModelMap, OnDisconnect, Price, Provider, Retry, Routing, Surface, Target, Timeouts, Trigger};
+use super::tree::Key;
 use crate::chat::capability::{Capabilities, Overrides};
 use crate::chat::{Policy, Unknown, Unsupported};
 use crate::dialect::converse::Guardrail;
@@ -31,40 +33,56 @@ struct Providers {
     by_name: BTreeMap<String, Arc<Provider>>,
     /// Every name, also of those that are not usable for their mistakes.
     names: Vec<String>,
+    /// `routing.fallback.providers`: who is asked first for what several have.
+    order: Vec<String>,
+    /// What targets lead to, each once.
+    slots: RefCell<Slots>,
+}
+
+#[derive(Default)]
+struct Slots {
+    all: Vec<(String, String)>,
+    known: HashMap<(String, String), usize>,
+}
+
+impl Providers {
+    /// A provider's place in the operator's order; the others come last.
+    fn place(&self, name: &str) -> usize {
+        self.order.iter().position(|known| known == name).unwrap_or(self.order.len())
+    }
+
+    fn slot(&self, provider: &str, model: &str) -> usize {
+        let slots = &mut *self.slots.borrow_mut();
+        let all = &mut slots.all;
+        *slots.known.entry((provider.to_owned(), model.to_owned())).or_insert_with_key(|slot| {
+            all.push(slot.clone());
+            all.len() - 1
+        })
+    }
 }
 
 /// Reads the file. `None` only if there were mistakes.
 pub(super) fn read(root: &Value<'_>, env: &Environment<'_>, timeouts: &Timeouts) -> Option<ModelMap> {
     let section = root.section()?;
-    let providers = section.required("providers", "at least one provider").map(|value| providers(&value, env, timeouts));
+    let mut providers = section.required("providers", "at least one provider").map(|value| providers(&value, env, timeouts));
+    let choosing = section.get("routing").and_then(|value| value.section());
+    let mut rules = choosing.as_ref().map_or_else(Rules::default, |section| rules(section, providers.as_ref()));
+    if let Some(providers) = &mut providers {
+        providers.order = std::mem::take(&mut rules.order);
+    }
     let models = section.get("models");
     let (models, by_name) = match (&providers, models) {
-        (Some(providers), Some(value)) => models_of(&value, providers),
+        (Some(providers), Some(value)) => models_of(&value, providers, &rules.fallback),
         _ => (Vec::new(), HashMap::new()),
     };
-    let routing = match &providers {
-        Some(providers) => match section.get("routing").and_then(|value| value.section()) {
-            Some(routing_section) => {
-                let routing = routing(&routing_section, providers, &by_name);
-                routing_section.finish();
-                routing
-            }
-            None => default_provider(None, providers).map(|default_provider| Routing {
-                default_provider,
-                fallback_model: None,
-                fallback: default_fallback(),
-                cooldown: Some(default_cooldown()),
-                on_disconnect: OnDisconnect::Cancel,
-            }),
-        },
-        None => {
-            section.get("routing");
-            None
-        }
-    };
+    let routing = providers.as_ref().and_then(|providers| routing(choosing.as_ref(), rules, providers, &by_name));
+    if let Some(choosing) = choosing {
+        choosing.finish();
+    }
     note_unconfigured(&section, &models);
     section.finish();
-    Some(ModelMap { providers: providers?.by_name, models, routing: routing?, built_in: false, by_name })
+    let providers = providers?;
+    Some(ModelMap { slots: providers.slots.into_inner().all, providers: providers.by_name, models, routing: routing?, built_in: false, by_name })
 }
 
 /// Notes the providers that cannot be used although models lead to them.
@@ -102,7 +120,7 @@ fn providers(value: &Value<'_>, env: &Environment<'_>, timeouts: &Timeouts) -> P
             by_name.insert(key.name.clone(), Arc::new(provider));
         }
     }
-    Providers { by_name, names }
+    Providers { by_name, names, order: Vec::new(), slots: RefCell::default() }
 }
 
 impl Providers {
@@ -117,7 +135,7 @@ impl Providers {
     }
 }
 
-fn models_of(value: &Value<'_>, providers: &Providers) -> (Vec<Arc<Model>>, HashMap<String, Arc<Model>>) {
+fn models_of(value: &Value<'_>, providers: &Providers, fallback: &Fallback) -> (Vec<Arc<Model>>, HashMap<String, Arc<Model>>) {
     let mut models = Vec::new();
     let mut by_name: HashMap<String, Arc<Model>> = HashMap::new();
     let mut taken: HashMap<String, (Position, String)> = HashMap::new();
@@ -131,7 +149,7 @@ fn models_of(value: &Value<'_>, providers: &Providers) -> (Vec<Arc<Model>>, Hash
             value.mistake("expected a model name, found an empty one or control characters");
             continue;
         }
-        let Some(mut model) = model(&key.name, &value, providers) else { continue };
+        let Some(mut model) = model(&key.name, &value, providers, fallback) else { continue };
         model.aliases.retain(|(alias_value, alias)| match taken.get(alias) {
             Some((at, path)) => {
                 alias_value.mistake(format!("expected an alias of its own, but `{alias}` is taken by {path} in line {}", at.line));
@@ -164,7 +182,7 @@ impl Draft<'_> {
     }
 }
 
-fn model<'n>(name: &str, value: &Value<'n>, providers: &Providers) -> Option<Draft<'n>> {
+fn model<'n>(name: &str, value: &Value<'n>, providers: &Providers, default_fallback: &Fallback) -> Option<Draft<'n>> {
     if value.is_scalar() {
         value.expected("`{ provider: model-id }` or `{ targets: […] }`");
         return None;
@@ -174,6 +192,7 @@ fn model<'n>(name: &str, value: &Value<'n>, providers: &Providers) -> Option<Dra
     let aliases = aliases.into_iter().map(|(value, alias)| (value, alias.to_owned())).collect();
     let price = section.section("price", price).flatten();
     let policy = section.section("parameters", policy).unwrap_or_default();
+    let fallback = section.section("fallback", |section| fallback(section, default_fallback)).unwrap_or_else(|| default_fallback.clone());
     let options = options(&section);
     let targets = targets(&section, providers, &options);
     let first = targets.first()?;
@@ -183,6 +202,7 @@ fn model<'n>(name: &str, value: &Value<'n>, providers: &Providers) -> Option<Dra
         aliases: Vec::new(),
         price,
         policy,
+        fallback,
         created: date(&first.model).unwrap_or(BEDROCK_BEGAN),
         owned_by: vendor.unwrap_or(&first.provider.name).to_owned(),
         targets,
@@ -250,8 +270,8 @@ fn targets(section: &Section<'_>, providers: &Providers, options: &Options) -> V
         section.complain(key, value, &names);
     }
     match (long, short.as_slice()) {
-        (Some(_), [(key, value), ..]) | (None, [_, (key, value), ..]) => {
-            section.mistake_at(key.at, value.path(), "expected one target in the short form, or a list in `targets`, found both or several");
+        (Some(_), [(key, value), ..]) => {
+            section.mistake_at(key.at, value.path(), "expected targets in the short form, or a list in `targets`, found both");
             Vec::new()
         }
         (Some(list), []) => {
@@ -261,10 +281,15 @@ fn targets(section: &Section<'_>, providers: &Providers, options: &Options) -> V
             }
             values.iter().filter_map(|value| long_target(value, providers, options)).map(Arc::new).collect()
         }
-        (None, [(key, value)]) => {
-            let model = model_id(value);
-            let provider = providers.by_name.get(&key.name);
-            provider.zip(model).map(|(provider, model)| Arc::new(target(Arc::clone(provider), model, options))).into_iter().collect()
+        // Several in the short form are tried in the order in which they stand, unless the operator has one for all.
+        (None, [_, ..]) => {
+            let target = |(written, (key, value)): (usize, &(&Key, Value<'_>))| {
+                let model = model_id(value)?;
+                let target = target(Arc::clone(providers.by_name.get(&key.name)?), model, options, providers);
+                let place = if providers.order.is_empty() { written } else { target.place };
+                Some(Arc::new(Target { place, ..target }))
+            };
+            short.iter().enumerate().filter_map(target).collect()
         }
         (None, []) => {
             if wrong.is_empty() {
@@ -292,10 +317,10 @@ fn long_target(value: &Value<'_>, providers: &Providers, defaults: &Options) -> 
         surface: own.surface.or(defaults.surface),
         input_type: own.input_type.or_else(|| defaults.input_type.clone()),
     };
-    Some(Target { weight, priority, ..target(provider?, model?, &options) })
+    Some(Target { weight, priority, ..target(provider?, model?, &options, providers) })
 }
 
-fn target(provider: Arc<Provider>, model: &str, options: &Options) -> Target {
+fn target(provider: Arc<Provider>, model: &str, options: &Options, providers: &Providers) -> Target {
     let mut capabilities = Capabilities::of(options.base_model.as_deref().unwrap_or(model));
     for overrides in &options.overrides {
         capabilities.apply(overrides);
@@ -307,6 +332,8 @@ fn target(provider: Arc<Provider>, model: &str, options: &Options) -> Target {
         surface: options.surface,
         base_model: options.base_model.clone(),
         input_type: options.input_type.clone(),
+        place: providers.place(&provider.name),
+        slot: Some(providers.slot(&provider.name, model)),
         ..Target::plain(provider, model)
     }
 }
@@ -328,9 +355,72 @@ fn date(model_id: &str) -> Option<u64> {
         .next()
 }
 
-fn routing(section: &Section<'_>, providers: &Providers, models: &HashMap<String, Arc<Model>>) -> Option<Routing> {
-    let default_provider = default_provider(section.get("default_provider"), providers);
-    let fallback_model = section.get("fallback_model").and_then(|value| {
+/// What `routing` says that needs no model.
+struct Rules {
+    fallback: Fallback,
+    order: Vec<String>,
+    retry: Retry,
+    cooldown: Option<Cooldown>,
+    cache_affinity: bool,
+    on_disconnect: OnDisconnect,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Rules {
+            fallback: default_fallback(),
+            order: Vec::new(),
+            retry: default_retry(),
+            cooldown: Some(default_cooldown()),
+            cache_affinity: false,
+            on_disconnect: OnDisconnect::Cancel,
+        }
+    }
+}
+
+fn rules(section: &Section<'_>, providers: Option<&Providers>) -> Rules {
+    let default = Rules::default();
+    let read = |section: &Section<'_>| {
+        let order = section.get("providers").map(|value| order(&value, providers)).unwrap_or_default();
+        (fallback(section, &default.fallback), order)
+    };
+    let (fallback, order) = section.section("fallback", read).unwrap_or_else(|| (default.fallback.clone(), Vec::new()));
+    let cooldown = match section.section("cooldown", cooldown) {
+        Some(cooldown) => Some(cooldown),
+        None if section.is_null("cooldown") => None,
+        None => default.cooldown,
+    };
+    Rules {
+        fallback,
+        order,
+        retry: section.section("retry", retry).unwrap_or(default.retry),
+        cooldown,
+        cache_affinity: section.flag("cache_affinity").unwrap_or(default.cache_affinity),
+        on_disconnect: section
+            .get("on_disconnect")
+            .and_then(|value| value.choice(&[("cancel", OnDisconnect::Cancel), ("drain", OnDisconnect::Drain)]))
+            .unwrap_or(default.on_disconnect),
+    }
+}
+
+/// Names of providers, each once.
+fn order(value: &Value<'_>, providers: Option<&Providers>) -> Vec<String> {
+    let mut order: Vec<String> = Vec::new();
+    for (value, name) in value.texts() {
+        if order.iter().any(|known| known == name) {
+            value.mistake(format!("expected every provider once, found `{name}` again"));
+        }
+        if let Some(providers) = providers {
+            providers.named(&value, name);
+        }
+        order.push(name.to_owned());
+    }
+    order
+}
+
+fn routing(section: Option<&Section<'_>>, rules: Rules, providers: &Providers, models: &HashMap<String, Arc<Model>>) -> Option<Routing> {
+    let default_provider = default_provider(section.and_then(|section| section.get("default_provider")), providers);
+    let fallback_model = section.and_then(|section| section.get("fallback_model")).and_then(|value| {
         let name = value.text()?;
         let model = models.get(name);
         if model.is_none() {
@@ -339,20 +429,8 @@ fn routing(section: &Section<'_>, providers: &Providers, models: &HashMap<String
         }
         model.cloned()
     });
-    let fallback = section.section("fallback", fallback).unwrap_or_else(default_fallback);
-    let cooldown = match section.section("cooldown", cooldown) {
-        Some(cooldown) => Some(cooldown),
-        None if section.is_null("cooldown") => None,
-        None => Some(default_cooldown()),
-    };
-    let on_disconnect = section.get("on_disconnect").and_then(|value| {
-        let choice = value.choice(&[("cancel", OnDisconnect::Cancel), ("drain", OnDisconnect::Drain)]);
-        if choice == Some(OnDisconnect::Drain) {
-            value.note("drain is not done in this version; a request is cancelled when its client leaves");
-        }
-        choice
-    });
-    Some(Routing { default_provider: default_provider?, fallback_model, fallback, cooldown, on_disconnect: on_disconnect.unwrap_or(OnDisconnect::Cancel) })
+    let Rules { fallback, retry, cooldown, cache_affinity, on_disconnect, order: _ } = rules;
+    Some(Routing { default_provider: default_provider?, fallback_model, fallback, retry, cooldown, cache_affinity, on_disconnect })
 }
 
 /// The one that is named, else `bedrock`, else the first of the file.
@@ -366,17 +444,34 @@ fn default_provider(value: Option<Value<'_>>, providers: &Providers) -> Option<A
     }
 }
 
+/// Without `timeout`: the provider has the request, works on it and bills it.
 fn default_fallback() -> Fallback {
     let statuses = [429, 500, 502, 503, 504].map(Trigger::Status);
-    Fallback { enabled: true, on: [Trigger::Connect, Trigger::Timeout].into_iter().chain(statuses).collect() }
+    Fallback { enabled: true, on: std::iter::once(Trigger::Connect).chain(statuses).collect() }
 }
 
-fn fallback(section: &Section<'_>) -> Fallback {
-    section.value().note("not done in this version");
-    let default = default_fallback();
+fn fallback(section: &Section<'_>, default: &Fallback) -> Fallback {
     let enabled = section.flag("enabled").unwrap_or(default.enabled);
     let on = section.get("on").map(|value| value.list().iter().filter_map(trigger).collect());
-    Fallback { enabled, on: on.unwrap_or(default.on) }
+    Fallback { enabled, on: on.unwrap_or_else(|| default.on.clone()) }
+}
+
+fn default_retry() -> Retry {
+    Retry { attempts: 0, base: Duration::from_millis(100), most: Duration::from_secs(2), budget: 0.2 }
+}
+
+fn retry(section: &Section<'_>) -> Retry {
+    let default = default_retry();
+    let retry = Retry {
+        attempts: section.integer("attempts", 0, 10).and_then(|attempts| attempts.try_into().ok()).unwrap_or(default.attempts),
+        base: section.duration("base", default.base),
+        most: section.duration("max", default.most),
+        budget: section.get("budget").and_then(|value| value.share()).unwrap_or(default.budget),
+    };
+    if retry.most < retry.base {
+        section.value().mistake("expected `max` to be no shorter than `base`");
+    }
+    retry
 }
 
 fn trigger(value: &Value<'_>) -> Option<Trigger> {
@@ -389,15 +484,15 @@ fn trigger(value: &Value<'_>) -> Option<Trigger> {
 
 fn default_cooldown() -> Cooldown {
     let seconds = Duration::from_secs;
-    Cooldown { failures: 5, within: seconds(10), rest: seconds(5), most: seconds(120) }
+    Cooldown { failures: 5, within: seconds(10), rate: 0.5, rest: seconds(5), most: seconds(120) }
 }
 
 fn cooldown(section: &Section<'_>) -> Cooldown {
-    section.value().note("not done in this version");
     let default = default_cooldown();
     let cooldown = Cooldown {
         failures: section.integer("failures", 1, 1_000_000).unwrap_or(default.failures),
         within: section.duration("within", default.within),
+        rate: section.get("rate").and_then(|value| value.share()).unwrap_or(default.rate),
         rest: section.duration("for", default.rest),
         most: section.duration("max", default.most),
     };

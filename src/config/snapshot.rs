@@ -208,6 +208,8 @@ pub struct ModelMap {
     pub routing: Routing,
     /// It is the built-in map: nobody wrote that its names are to lead where they do.
     pub built_in: bool,
+    /// What the models lead to, each once: a provider's name and a model id there. [`Target::slot`] counts in it.
+    pub slots: Vec<(String, String)>,
     pub(super) by_name: HashMap<String, Arc<Model>>,
 }
 
@@ -226,10 +228,14 @@ pub struct Routing {
     pub default_provider: Arc<Provider>,
     /// Takes requests for models that nobody knows.
     pub fallback_model: Option<Arc<Model>>,
-    /// When to try the next target. Not done in this version.
+    /// When to try the next target, for ids that no line of the map knows; a [`Model`] has its own.
     pub fallback: Fallback,
-    /// When to let a failing target rest. Not done in this version.
+    /// When to try the same targets again.
+    pub retry: Retry,
+    /// When to let a failing target rest.
     pub cooldown: Option<Cooldown>,
+    /// Whether a conversation stays with the target that holds its prompt cache.
+    pub cache_affinity: bool,
     /// What happens upstream when the client leaves.
     pub on_disconnect: OnDisconnect,
 }
@@ -243,24 +249,47 @@ pub struct Fallback {
     pub on: Vec<Trigger>,
 }
 
-/// A failure that makes the next target worth a try.
+impl Fallback {
+    /// Whether a failure makes another try worthwhile.
+    #[must_use]
+    pub fn takes(&self, trigger: Trigger) -> bool {
+        self.enabled && self.on.contains(&trigger)
+    }
+}
+
+/// A failure that makes another try worthwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
     /// No connection.
     Connect,
-    /// No answer in time.
+    /// No answer in time, although the request was sent: the provider may be working on it, and will bill it.
     Timeout,
-    /// An HTTP status, 400 to 599.
+    /// An HTTP status, 400 to 599, or an answer that means as much.
     Status(u16),
 }
 
+/// When to try the same targets again, after all of them have failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How often.
+    pub attempts: u32,
+    /// The longest pause before the first of them; it doubles,
+    pub base: Duration,
+    /// up to this.
+    pub most: Duration,
+    /// The share of a provider's requests that may be retries.
+    pub budget: f64,
+}
+
 /// When a failing target rests, and for how long.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Cooldown {
     /// So many failures,
     pub failures: u64,
     /// in such a time,
     pub within: Duration,
+    /// that are at least such a share of what it was asked,
+    pub rate: f64,
     /// give so much rest, doubling,
     pub rest: Duration,
     /// up to this.
@@ -272,7 +301,7 @@ pub struct Cooldown {
 pub enum OnDisconnect {
     /// The request is dropped at once.
     Cancel,
-    /// The answer is read to its end, for the account. Not done in this version.
+    /// The answer is read to its end, for the account.
     Drain,
 }
 
@@ -471,6 +500,8 @@ pub struct Model {
     pub price: Option<Price>,
     /// What happens to request members that have no place upstream.
     pub policy: Policy,
+    /// When to try the next target.
+    pub fallback: Fallback,
     /// Seconds since 1970, from the date in the model id; else the day Bedrock opened.
     pub created: u64,
     /// Who made it: the vendor in the model id, else the provider.
@@ -497,6 +528,10 @@ pub struct Target {
     pub weight: u32,
     /// Lower is tried first.
     pub priority: u32,
+    /// Its provider's place in `routing.fallback.providers`: among targets of one priority, lower is tried first.
+    pub place: usize,
+    /// Where its state is kept; `None` for a model that no line of the map knows.
+    pub slot: Option<usize>,
     /// What it takes.
     pub capabilities: Capabilities,
     /// `max_tokens` for requests that set none.
@@ -545,6 +580,8 @@ impl Target {
             model: model.to_owned(),
             weight: 1,
             priority: 0,
+            place: 0,
+            slot: None,
             capabilities: Capabilities::of(model),
             default_max_tokens: None,
             guardrail: None,

@@ -41,6 +41,8 @@ pub struct Line<'a> {
     pub upstream_request_id: Option<&'a str>,
     /// How many upstream tries.
     pub attempts: u32,
+    /// Those that failed before the last one: `provider:status`, with commas; `connect` and `timeout` for what has no status. Empty: none.
+    pub tries: &'a str,
     /// Tokens, where known.
     pub usage: Option<Usage>,
     /// Why the model stopped.
@@ -73,6 +75,9 @@ impl Line<'_> {
         }
         if let Some((provider, target)) = self.target {
             let _ = write!(out, " provider={provider} target={} attempts={}", Shown(target), self.attempts);
+        }
+        if !self.tries.is_empty() {
+            let _ = write!(out, " failed_tries={}", self.tries);
         }
         if let Some(id) = self.upstream_request_id {
             let _ = write!(out, " upstream_request_id={}", Shown(id));
@@ -115,6 +120,7 @@ impl Line<'_> {
             provider: self.target.map(|(provider, _)| provider),
             target: self.target.map(|(_, target)| target),
             attempts: self.target.map(|_| self.attempts),
+            failed_tries: Some(self.tries).filter(|tries| !tries.is_empty()),
             upstream_request_id: self.upstream_request_id,
             first_token_ms: self.first_token.map(tenths),
             input_tokens: self.usage.map(|usage| usage.total_input_tokens()),
@@ -149,6 +155,8 @@ struct Json<'a> {
     target: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failed_tries: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     upstream_request_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -205,6 +213,7 @@ mod tests {
             target: Some(("bedrock", "anthropic.claude")),
             upstream_request_id: Some("u-1"),
             attempts: 1,
+            tries: "",
             usage: Some(Usage { input_tokens: 2, output_tokens: 3, ..Usage::default() }),
             stop: Some("end_turn"),
             outcome: "complete",

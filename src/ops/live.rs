@@ -5,28 +5,31 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::config::snapshot::Snapshot;
+use crate::ops::targets::Targets;
 use crate::ops::upstreams::Upstreams;
 
-/// A configuration with the live state of its providers.
+/// A configuration with the live state of its providers and targets.
 #[derive(Debug)]
 pub struct Current {
     /// What the operator wants.
     pub snapshot: Snapshot,
     /// Credentials and addresses per provider.
     pub upstreams: Upstreams,
+    /// How fit each target is.
+    pub targets: Targets,
 }
 
 impl Current {
     /// A first configuration; nothing is looked up or fetched yet.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
-        Current { upstreams: Upstreams::new(&snapshot.models), snapshot }
+        Current { upstreams: Upstreams::new(&snapshot.models), targets: Targets::default().renewed(&snapshot.models), snapshot }
     }
 
     /// The next configuration, with the live state of everything that did not change.
     #[must_use]
     pub fn renewed(&self, snapshot: Snapshot) -> Self {
-        Current { upstreams: self.upstreams.renewed(&snapshot.models), snapshot }
+        Current { upstreams: self.upstreams.renewed(&snapshot.models), targets: self.targets.renewed(&snapshot.models), snapshot }
     }
 }
 

@@ -5,11 +5,18 @@
 //!
 //! <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/>
 
+use std::borrow::Cow;
 use std::time::Duration;
 
-use prometheus::{Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder, exponential_buckets, histogram_opts};
+use prometheus::{
+    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, histogram_opts,
+};
 
 use crate::chat::Usage;
+use crate::config::snapshot::Trigger;
+use crate::ops::load::Load;
+use crate::ops::targets::Slot;
+use crate::policy::health::Fitness;
 
 /// Bucket bounds of the token histogram, as the conventions recommend them.
 const TOKEN_BUCKETS: [f64; 14] =
@@ -60,6 +67,10 @@ pub struct Metrics {
     upstream_errors: IntCounterVec,
     dropped: IntCounterVec,
     unknown_events: IntCounterVec,
+    tried_again: IntCounterVec,
+    turned_away: IntCounterVec,
+    buffered: IntGauge,
+    target_state: IntGaugeVec,
 }
 
 const SERVED: &[&str] = &["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"];
@@ -85,6 +96,13 @@ impl Metrics {
         let with_type = [SERVED, &["gen_ai_token_type"]].concat();
         let in_flight = IntGauge::new("adit_requests_in_flight", "Model requests that are being answered.")?;
         registry.register(Box::new(in_flight.clone()))?;
+        let buffered = IntGauge::new("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?;
+        registry.register(Box::new(buffered.clone()))?;
+        let target_state = IntGaugeVec::new(
+            Opts::new("adit_target_state", "How fit a target is: 0 it is asked, 1 a request tries whether it is well again, 2 it rests."),
+            &["provider", "target"],
+        )?;
+        registry.register(Box::new(target_state.clone()))?;
         Ok(Metrics {
             requests: counter(
                 "adit_requests_total",
@@ -125,6 +143,14 @@ impl Metrics {
             upstream_errors: counter("adit_upstream_errors_total", "Answers and connections of providers that failed.", &["provider", "error_type"])?,
             dropped: counter("adit_dropped_members_total", "Request members that the target had no place for.", &["gen_ai_request_model"])?,
             unknown_events: counter("adit_unknown_events_total", "Stream events that this version does not know.", &["provider"])?,
+            tried_again: counter(
+                "adit_failed_tries_total",
+                "Tries that failed and were followed by another one, by the provider that failed and by how.",
+                &["gen_ai_request_model", "provider", "reason"],
+            )?,
+            turned_away: counter("adit_overload_refusals_total", "Requests that were turned away because the house was full, by what was full.", &["full"])?,
+            buffered,
+            target_state,
             registry,
         })
     }
@@ -184,6 +210,36 @@ impl Metrics {
     /// Counts stream events that were skipped.
     pub fn unknown_events(&self, provider: &str, count: u32) {
         self.unknown_events.with_label_values(&[provider]).inc_by(u64::from(count));
+    }
+
+    /// Counts a try that failed and was followed by another one.
+    pub fn tried_again(&self, model: &str, provider: &str, trigger: Trigger) {
+        let reason = match trigger {
+            Trigger::Connect => Cow::Borrowed("connect"),
+            Trigger::Timeout => Cow::Borrowed("timeout"),
+            Trigger::Status(status) => Cow::Owned(status_text(status)),
+        };
+        self.tried_again.with_label_values(&[model, provider, &reason]).inc();
+    }
+
+    /// Counts a request that was turned away.
+    pub fn turned_away(&self, full: &str) {
+        self.turned_away.with_label_values(&[full]).inc();
+    }
+
+    /// Takes over what others count, for the next [`Metrics::render`].
+    pub fn observe<'s>(&self, load: &Load, targets: impl Iterator<Item = (&'s Slot, Fitness)>) {
+        self.buffered.set(i64::try_from(load.bytes()).unwrap_or(i64::MAX));
+        // A target that is no longer in the map has no state.
+        self.target_state.reset();
+        for (slot, fitness) in targets {
+            let state = match fitness {
+                Fitness::Serving => 0,
+                Fitness::Due | Fitness::Probing => 1,
+                Fitness::Resting(_) => 2,
+            };
+            self.target_state.with_label_values(&[slot.provider.as_str(), slot.model.as_str()]).set(state);
+        }
     }
 
     /// All metrics in the text format, with the content type to send it under.

@@ -4,6 +4,8 @@ pub mod access_log;
 pub mod credentials;
 pub mod google;
 pub mod live;
+pub mod load;
 pub mod metrics;
 pub mod resolve;
+pub mod targets;
 pub mod upstreams;

@@ -1,3 +1,5 @@
-//! Decisions: which target a request goes to. Time and stores are passed in.
+//! Decisions: which target a request goes to, whether a target is fit, when to try again. Time and stores are passed in.
 
+pub mod health;
+pub mod retry;
 pub mod route;

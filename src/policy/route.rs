@@ -1,11 +1,12 @@
-//! Which target takes a request.
+//! Which targets take a request, and in which order.
 //!
 //! ```text
 //! provider named by path or header ─▶ model map ─▶ an id of a provider's own naming ─▶ routing.fallback_model ─▶ routing.default_provider
 //!                                                                                    ─▶ a server of one's own that may know any model ─▶ 404
 //! ```
 //!
-//! A pure function of the snapshot, the request's two names, which providers are usable, and a random number. It neither counts failures nor retries.
+//! A pure function of the snapshot, the request's two names, what is known of providers and targets, and a random number. It gives all targets that a request
+//! may go to, best first; when the next one is tried is not decided here.
 
 use std::sync::Arc;
 
@@ -27,6 +28,35 @@ pub struct Route {
     pub target: Arc<Target>,
 }
 
+/// Where a request may go.
+#[derive(Clone, Debug)]
+pub struct Way {
+    /// The line of the model map that led here; `None` for an id of the provider's own.
+    pub model: Option<Arc<Model>>,
+    /// Best first, at least one.
+    pub targets: Vec<Arc<Target>>,
+}
+
+impl Way {
+    /// Each target as a route.
+    pub fn routes(&self) -> impl Iterator<Item = Route> + '_ {
+        self.targets.iter().map(|target| Route { model: self.model.clone(), target: Arc::clone(target) })
+    }
+}
+
+/// What is known of providers and targets at this moment.
+#[derive(Clone, Copy)]
+pub struct View<'v> {
+    /// Whether a provider has credentials, or may get some in a moment.
+    pub usable: &'v dyn Fn(&Provider) -> bool,
+    /// Whether a target may be asked before those that rest.
+    pub fit: &'v dyn Fn(&Target) -> bool,
+    /// Whether a target holds the request's prompt cache.
+    pub pinned: &'v dyn Fn(&Target) -> bool,
+    /// Any number.
+    pub random: u64,
+}
+
 /// What a request says of its provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wish<'n> {
@@ -38,13 +68,14 @@ pub enum Wish<'n> {
     Rather(&'n str),
 }
 
-/// Chooses the target for a model name: among the usable ones of the lowest priority number, by weight.
+/// Finds the targets for a model name: the usable ones; those that are fit first, of these the lower priority numbers first, among equals by weight.
 ///
 /// # Errors
 /// 400 for an unknown provider, 404 for an unknown model, 503 for a known one whose provider cannot be used.
-pub fn route(snapshot: &Snapshot, model: &str, wish: Wish<'_>, usable: impl Fn(&Provider) -> bool, random: u64) -> Result<Route, ApiError> {
+pub fn route(snapshot: &Snapshot, model: &str, wish: Wish<'_>, view: &View<'_>) -> Result<Way, ApiError> {
     let map = &snapshot.models;
-    let usable = |provider: &Provider| provider.unavailable().is_none() && usable(provider);
+    let usable = |provider: &Provider| provider.unavailable().is_none() && (view.usable)(provider);
+    let view = &View { usable: &usable, ..*view };
     let named = match wish {
         Wish::None => None,
         Wish::Provider(name) => Some(named(map, name)?),
@@ -57,14 +88,14 @@ pub fn route(snapshot: &Snapshot, model: &str, wish: Wish<'_>, usable: impl Fn(&
         }
     };
 
-    let plain = |provider: &Arc<Provider>| Route { model: None, target: Arc::new(Target::plain(Arc::clone(provider), model)) };
+    let plain = |provider: &Arc<Provider>| Way { model: None, targets: vec![Arc::new(Target::plain(Arc::clone(provider), model))] };
     // Who has nothing but a server of his own gets there with any name, also with one that looks like Bedrock's.
     let any = || map.providers.values().find(|provider| named.is_none() && provider.knows_any_model() && usable(provider));
     if let Some(found) = map.find(model)
-        && let Some(route) = through_map(found, model, named, &usable, random)
+        && let Some(way) = through_map(found, model, named, view)
     {
         // The operator's own lines are his word; those of the built-in map are not.
-        return route.or_else(|error| any().filter(|_| map.built_in).map(plain).ok_or(error));
+        return way.or_else(|error| any().filter(|_| map.built_in).map(plain).ok_or(error));
     }
     let own = own_naming(map, model, named, &usable);
     if let Some(provider) = own.filter(|provider| usable(provider)) {
@@ -74,9 +105,9 @@ pub fn route(snapshot: &Snapshot, model: &str, wish: Wish<'_>, usable: impl Fn(&
         return any().map(plain).ok_or_else(|| not_configured(model, provider));
     }
     if let Some(fallback) = &map.routing.fallback_model
-        && let Some(route) = through_map(fallback, model, named, &usable, random)
+        && let Some(way) = through_map(fallback, model, named, view)
     {
-        return route;
+        return way;
     }
     let last = &map.routing.default_provider;
     let may_know = named.is_none() && last.may_know(model);
@@ -118,33 +149,53 @@ fn named<'m>(map: &'m ModelMap, name: &str) -> Result<&'m Arc<Provider>, ApiErro
     map.providers.get(name).or_else(by_type).ok_or_else(|| ApiError::invalid("x-provider", format!("There is no provider `{}`.", shown(name))))
 }
 
-/// A target of a model in the map. `None` if the model has none at the named provider.
-fn through_map(
-    found: &Arc<Model>,
-    asked: &str,
-    named: Option<&Arc<Provider>>,
-    usable: &impl Fn(&Provider) -> bool,
-    random: u64,
-) -> Option<Result<Route, ApiError>> {
+/// The targets of a model in the map. `None` if the model has none at the named provider.
+fn through_map(found: &Arc<Model>, asked: &str, named: Option<&Arc<Provider>>, view: &View<'_>) -> Option<Result<Way, ApiError>> {
     let wanted = |target: &&Arc<Target>| named.is_none_or(|provider| Arc::ptr_eq(provider, &target.provider));
     let first = found.targets.iter().find(wanted)?;
-    let candidates = || found.targets.iter().filter(wanted).filter(|target| usable(&target.provider));
-    let target = pick(candidates, random).ok_or_else(|| not_configured(asked, &first.provider));
-    Some(target.map(|target| Route { model: Some(Arc::clone(found)), target: Arc::clone(target) }))
+    let usable: Vec<&Arc<Target>> = found.targets.iter().filter(wanted).filter(|target| (view.usable)(&target.provider)).collect();
+    if usable.is_empty() {
+        return Some(Err(not_configured(asked, &first.provider)));
+    }
+    Some(Ok(Way { model: Some(Arc::clone(found)), targets: in_order(usable, view) }))
 }
 
-/// Of the candidates with the lowest priority number, one by weight.
-fn pick<'t, I: Iterator<Item = &'t Arc<Target>>>(candidates: impl Fn() -> I, random: u64) -> Option<&'t Arc<Target>> {
-    let priority = candidates().map(|target| target.priority).min()?;
-    let tier = || candidates().filter(|target| target.priority == priority);
-    let total: u64 = tier().map(|target| u64::from(target.weight)).sum();
-    let mut point = random.checked_rem(total)?;
-    tier().find(|target| {
-        let weight = u64::from(target.weight);
-        let hit = point < weight;
-        point = point.saturating_sub(weight);
-        hit
-    })
+/// The order in which targets are tried.
+fn in_order(mut targets: Vec<&Arc<Target>>, view: &View<'_>) -> Vec<Arc<Target>> {
+    if targets.len() > 1 {
+        let rank = |target: &Arc<Target>| (!(view.fit)(target), target.priority, target.place);
+        targets.sort_by_cached_key(|target| rank(target));
+        let mut random = view.random;
+        for equals in targets.chunk_by_mut(|one, other| rank(one) == rank(other)) {
+            shuffle(equals, &mut random);
+        }
+        // A cache is worth no detour: only among those that are first anyway.
+        if let Some(first) = targets.first().map(|target| rank(target))
+            && let Some(pinned) = targets.iter().position(|target| rank(target) == first && (view.pinned)(target))
+        {
+            targets.get_mut(..=pinned).unwrap_or_default().rotate_right(1);
+        }
+    }
+    targets.into_iter().map(Arc::clone).collect()
+}
+
+/// Draws them by weight, one after the other.
+fn shuffle(targets: &mut [&Arc<Target>], random: &mut u64) {
+    let mut left = targets;
+    while left.len() > 1 {
+        let total: u64 = left.iter().map(|target| u64::from(target.weight)).sum();
+        let mut point = random.checked_rem(total).unwrap_or_default();
+        let drawn = left.iter().position(|target| {
+            let weight = u64::from(target.weight);
+            let hit = point < weight;
+            point = point.saturating_sub(weight);
+            hit
+        });
+        left.swap(0, drawn.unwrap_or_default());
+        // The next number of the same sequence: as good as a new one.
+        *random = fastrand::Rng::with_seed(*random).u64(..);
+        left = left.split_first_mut().map(|(_, rest)| rest).unwrap_or_default();
+    }
 }
 
 /// The provider whose own naming an id follows: the named one, else for an ARN one of its region, else the default provider, else any.

@@ -18,12 +18,12 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
     let ended = Instant::now();
     // What passed before the client left was paid for.
     if let Some(exchange) = ctx.exchange.as_mut()
-        && let Stage::Relay(tap) = &exchange.stage
+        && let Stage::Relay { tap, .. } = &exchange.stage
     {
         exchange.facts = tap.facts();
     }
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
-    let left = cause.is_some_and(client_left);
+    let left = cause.is_some_and(client_left) || ctx.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone());
     let error = ctx.error.as_ref().map(|error| error.message.as_ref());
     let outcome = match (&ctx.exchange, left, error) {
         (_, true, _) => "client_left",
@@ -57,6 +57,7 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
     }
     let client = session.client_addr().map_or_else(String::new, ToString::to_string);
     let head = session.req_header();
+    let tries = ctx.exchange.as_ref().map_or_else(String::new, |exchange| exchange.tries.path());
     let line = Line {
         time: ctx.received,
         request_id: &ctx.request_id,
@@ -71,6 +72,7 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
         target: ctx.exchange.as_ref().map(|exchange| (exchange.route.target.provider.name.as_str(), exchange.route.target.model.as_str())),
         upstream_request_id: ctx.exchange.as_ref().and_then(|exchange| exchange.upstream_request_id.as_deref()),
         attempts: ctx.exchange.as_ref().map_or(0, |exchange| exchange.attempts),
+        tries: &tries,
         usage: ctx.exchange.as_ref().and_then(|exchange| exchange.facts.usage),
         stop: ctx.exchange.as_ref().and_then(|exchange| exchange.facts.stop),
         outcome,
@@ -97,6 +99,9 @@ fn serve(metrics: &Metrics, exchange: &Exchange, ctx: &Ctx, outcome: &Outcome) {
         if outcome.status >= 500 || outcome.status == 200 {
             warn!("{}: {} failed: {error}", ctx.request_id, provider.name);
         }
+    }
+    for (provider, trigger) in exchange.tries.past() {
+        metrics.tried_again(labels.model, &provider.name, *trigger);
     }
     if !exchange.dropped.is_empty() {
         metrics.dropped(labels.model, exchange.dropped.len() as u64);

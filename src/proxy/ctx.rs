@@ -9,13 +9,15 @@ use crate::chat::ApiError;
 use crate::config::snapshot::Process;
 use crate::dialect::{Dialect, Surface};
 use crate::ops::live::Current;
+use crate::ops::load::Place;
 use crate::ops::metrics::InFlight;
 use crate::ops::upstreams::Upstream;
 use crate::policy::route::Route;
 use crate::proxy::downstream::Control;
-use crate::proxy::plan::{Answer, Call};
+use crate::proxy::plan::{Answer, Call, Fan};
+use crate::proxy::tries::Tries;
 use crate::translate::Facts;
-use crate::translate::relay::Tap;
+use crate::translate::relay::{Opening, Tap};
 use crate::translate::stream::Flow;
 
 /// Per-request state.
@@ -48,6 +50,8 @@ pub struct Ctx {
     pub overhead: Duration,
     /// Counts the request as in flight until the context goes.
     pub in_flight: Option<InFlight>,
+    /// What it takes of the house.
+    pub place: Option<Place>,
 }
 
 /// One model request on its way: the decision, the body to send and the state of the answer.
@@ -66,6 +70,14 @@ pub(super) struct Exchange {
     pub(super) chunked: bool,
     /// Request members that were dropped, for `x-adit-dropped`.
     pub(super) dropped: Vec<String>,
+    /// Where else it may go, and where it has been.
+    pub(super) tries: Tries,
+    /// The client has got something of the answer: nobody else can give it from now on.
+    pub(super) committed: bool,
+    /// A deadline has passed.
+    pub(super) timed_out: bool,
+    /// The next try is several calls, which are made beside the pump.
+    pub(super) fan: Option<Fan>,
     /// What becomes of the answer.
     pub(super) answer: Answer,
     /// The client's wrapped session.
@@ -101,7 +113,12 @@ pub(super) enum Stage {
         pending: Vec<u8>,
     },
     /// The answer passes as it is.
-    Relay(Box<Tap>),
+    Relay {
+        /// Reads along.
+        tap: Box<Tap>,
+        /// What does not pass yet.
+        hold: Option<Hold>,
+    },
     /// The upstream refused; its error body is being gathered.
     Refused {
         /// Its status.
@@ -115,6 +132,27 @@ pub(super) enum Stage {
     },
     /// The client's answer is complete.
     Done,
+}
+
+/// The beginning of an answer that passes, held back while another target could still give it.
+#[derive(Debug)]
+pub(super) struct Hold {
+    /// Tells when content comes; `None` for a whole body, which is content to its end.
+    pub(super) opening: Option<Opening>,
+    /// What has come.
+    pub(super) pieces: Vec<Bytes>,
+    /// Bytes of it.
+    pub(super) length: usize,
+}
+
+impl Hold {
+    /// All of it.
+    pub(super) fn into_bytes(mut self) -> Bytes {
+        match self.pieces.as_mut_slice() {
+            [one] => std::mem::take(one),
+            several => several.concat().into(),
+        }
+    }
 }
 
 impl Ctx {

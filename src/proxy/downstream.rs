@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
+use log::debug;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::protocols::http::custom::CustomMessageWrite;
@@ -77,6 +78,10 @@ struct State {
     finished: bool,
     /// When something was last written to the client.
     written_at: Option<Instant>,
+    /// The exchange goes on when the client leaves.
+    drain: bool,
+    /// The client has left.
+    gone: bool,
 }
 
 /// Changes to a head that is still held.
@@ -115,9 +120,25 @@ impl Control {
         self.state().finished = true;
     }
 
-    /// Says that the upstream gets no body.
-    pub(super) fn no_body(&self) {
-        self.state().bodiless = true;
+    /// Makes ready for a try: whether it has no body, and whether it goes on when the client leaves.
+    pub(super) fn prepare(&self, bodiless: bool, drain: bool) {
+        let mut state = self.state();
+        state.bodiless = bodiless;
+        state.drain = drain;
+        // A wake-up of the try before must not be taken for the body of this one, nor its patch for this one's.
+        state.woken = false;
+        state.finished = false;
+        state.patch = None;
+    }
+
+    /// The client has left, and the exchange goes on without it.
+    pub(super) fn leave_alone(&self) {
+        self.state().gone = true;
+    }
+
+    /// Whether the exchange goes on without its client.
+    pub(super) fn is_gone(&self) -> bool {
+        self.state().gone
     }
 
     /// Sets when the pump is woken next.
@@ -179,6 +200,10 @@ pub(super) fn leave(session: &mut ServerSession, control: &Control) {
     *control.0.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(inner);
 }
 
+fn answered() -> Box<Error> {
+    Error::explain(ANSWERED, "the answer was ended before the upstream's")
+}
+
 struct Downstream {
     /// Always there until `drop`.
     inner: Option<ServerSession>,
@@ -204,6 +229,19 @@ impl Downstream {
     #[expect(clippy::expect_used, reason = "set in `install`, taken only in `drop`")]
     fn inner_mut(&mut self) -> &mut ServerSession {
         self.inner.as_mut().expect("a wrapper holds its session until it is dropped")
+    }
+
+    /// What could not be written to a client that has left, where the exchange goes on without it, is written off.
+    fn bear<T>(&mut self, written: Result<T>, instead: T) -> Result<T> {
+        match written {
+            Err(cause) if self.control.state().drain => {
+                debug!("going on without the client: {cause}");
+                self.control.leave_alone();
+                self.inner_mut().set_keepalive(None);
+                Ok(instead)
+            }
+            other => other,
+        }
     }
 
     /// Holds heads back, lets bodies through behind them; what is left is what the client gets now.
@@ -293,7 +331,11 @@ impl CustomSession for Downstream {
         if !head.status.is_informational() {
             self.control.state().head_out = true;
         }
-        self.inner_mut().write_response_header(head).await
+        if self.control.is_gone() {
+            return Ok(());
+        }
+        let written = self.inner_mut().write_response_header(head).await;
+        self.bear(written, ())
     }
 
     async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
@@ -301,26 +343,43 @@ impl CustomSession for Downstream {
     }
 
     async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        self.inner_mut().write_response_body(data, end).await
+        if self.control.is_gone() {
+            return Ok(());
+        }
+        let written = self.inner_mut().write_response_body(data, end).await;
+        self.bear(written, ())
     }
 
     async fn write_trailers(&mut self, trailers: HeaderMap) -> Result<()> {
-        self.inner_mut().write_response_trailers(trailers).await
+        if self.control.is_gone() {
+            return Ok(());
+        }
+        let written = self.inner_mut().write_response_trailers(trailers).await;
+        self.bear(written, ())
     }
 
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
-        let out = self.release(tasks);
+        let mut out = self.release(tasks);
+        let end = matches!(out.last(), Some(HttpTask::Body(_, true) | HttpTask::Header(_, true) | HttpTask::Trailer(_) | HttpTask::Done));
+        let finished = self.control.state().finished && !end;
+        if self.control.is_gone() {
+            // An upstream's failure is the pump's to see.
+            if let Some(HttpTask::Failed(cause)) = out.pop() {
+                return Err(cause);
+            }
+            return if finished { Err(answered()) } else { Ok(end) };
+        }
         if out.is_empty() {
             return Ok(false);
         }
-        if !self.control.state().finished || matches!(out.last(), Some(HttpTask::Body(_, true) | HttpTask::Done)) {
-            return self.inner_mut().response_duplex_vec(out).await;
+        if finished {
+            out.push(HttpTask::Body(None, true));
         }
-        let mut out = out;
-        out.push(HttpTask::Body(None, true));
-        self.inner_mut().response_duplex_vec(out).await?;
+        let failed = matches!(out.last(), Some(HttpTask::Failed(_)));
+        let written = self.inner_mut().response_duplex_vec(out).await;
+        let written = if failed { written? } else { self.bear(written, end)? };
         // The client has all it gets, and the upstream may be silent for ever: only an error makes the pump let go of it.
-        Err(Error::explain(ANSWERED, "the answer was ended before the upstream's"))
+        if finished { Err(answered()) } else { Ok(written) }
     }
 
     fn set_read_timeout(&mut self, timeout: Option<Duration>) {
@@ -365,7 +424,11 @@ impl CustomSession for Downstream {
     }
 
     async fn finish(&mut self) -> Result<()> {
-        self.inner_mut().finish_body().await
+        if self.control.is_gone() {
+            return Ok(());
+        }
+        let finished = self.inner_mut().finish_body().await;
+        self.bear(finished, ())
     }
 
     /// Where it is not, and no length is told, the pump puts the body into chunks.
@@ -375,7 +438,10 @@ impl CustomSession for Downstream {
 
     /// Waits for the client to leave, which is an error, or for the next deadline, which is an empty piece of body.
     async fn read_body_or_idle(&mut self, _no_body_expected: bool) -> Result<Option<Bytes>> {
-        let wake_at = self.control.state().wake_at;
+        let (wake_at, gone, drain) = {
+            let state = self.control.state();
+            (state.wake_at, state.gone, state.drain)
+        };
         let inner = self.inner.as_mut().ok_or_else(|| Error::new(pingora::InternalError))?;
         let deadline = async {
             match wake_at {
@@ -392,8 +458,17 @@ impl CustomSession for Downstream {
             }
             std::future::pending().await
         };
+        let left = async { if gone { std::future::pending().await } else { inner.read_body_or_idle(true).await } };
         tokio::select! {
-            idle = inner.read_body_or_idle(true) => idle,
+            idle = left => match idle {
+                // Nothing to tell the pump: it asks again.
+                Err(cause) if drain => {
+                    self.bear(Err(cause), ())?;
+                    self.control.state().woken = true;
+                    Ok(Some(Bytes::new()))
+                }
+                idle => idle,
+            },
             () = deadline => {
                 let mut state = self.control.state();
                 state.woken = true;

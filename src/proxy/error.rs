@@ -1,6 +1,7 @@
 //! The single bridge between [`ApiError`] and Pingora's error, and the only place that gives a client its error: before the head as an answer, after it as
 //! the dialect's error event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,6 +15,7 @@ use crate::chat::{ApiError, ErrorKind};
 use crate::dialect::Dialect;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::response::brand;
+use crate::proxy::{Shared, fanout};
 use crate::translate::stream_error;
 
 /// How long a client may go on sending a body that nobody wants before its connection is cut: enough for it to notice the answer.
@@ -77,8 +79,18 @@ pub(super) fn error_head(error: &ApiError, length: usize) -> Result<ResponseHead
 }
 
 /// Pingora gave up on the exchange: tells the client, if it is still there, in whatever way is left.
-pub(super) async fn last_word(session: &mut Session, cause: &Error, ctx: &mut Ctx) -> FailToProxy {
+pub(super) async fn last_word(shared: &Arc<Shared>, session: &mut Session, cause: &Error, ctx: &mut Ctx) -> FailToProxy {
     let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
+    // The next try is several calls, which the pump can't make: they are made here.
+    if let Some(fan) = ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take()) {
+        return match fanout::serve(shared, session, ctx, fan).await {
+            Ok(()) => {
+                ctx.keep_connection = true;
+                FailToProxy { error_code: session.response_written().map_or(502, |head| head.status.as_u16()), can_reuse_downstream: true }
+            }
+            Err(_) => gone,
+        };
+    }
     if client_left(cause) {
         return gone;
     }
@@ -88,7 +100,7 @@ pub(super) async fn last_word(session: &mut Session, cause: &Error, ctx: &mut Ct
     // The body of an exchange was read to its end, and what is written here ends its answer: the client may go on with the connection.
     let whole = ctx.exchange.is_some();
     let written = if let Some(exchange) = ctx.exchange.as_mut().filter(|exchange| exchange.control.head_out()) {
-        let cut = matches!(&exchange.stage, Stage::Relay(tap) if !tap.is_between_events());
+        let cut = matches!(&exchange.stage, Stage::Relay { tap, .. } if !tap.is_between_events());
         let event = last_event(ctx.dialect, exchange, error.clone());
         ctx.error = Some(error);
         if cut {
@@ -116,7 +128,7 @@ fn last_event(dialect: Dialect, exchange: &mut Exchange, error: ApiError) -> Byt
             exchange.facts = stream.facts();
             pending.into()
         }
-        Stage::Relay(tap) => {
+        Stage::Relay { tap, .. } => {
             exchange.facts = tap.facts();
             if exchange.stream { stream_error(dialect, &error).into() } else { Bytes::new() }
         }

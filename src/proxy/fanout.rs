@@ -19,15 +19,18 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{Provider, Timeouts};
+use crate::config::snapshot::{OnDisconnect, Provider, Timeouts, Trigger};
 use crate::ops::upstreams::Upstream;
 use crate::proxy::Shared;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
+use crate::proxy::downstream::Control;
 use crate::proxy::error::{describe, refuse, timed_out};
 use crate::proxy::headers;
+use crate::proxy::intake;
 use crate::proxy::plan::{self, Answer, Call, Fan, Vectors};
 use crate::proxy::response::{LARGEST_BODY, LARGEST_ERROR, brand, stream_headers};
-use crate::proxy::upstream::{POOL_IDLE, call_head, find_peer, stopping};
+use crate::proxy::tries::{self, Fault};
+use crate::proxy::upstream::{POOL_IDLE, adopt_next, call_head, find_peer, stopping};
 use crate::translate::{Api, Facts, Translation};
 
 /// How many calls of one request are under way at a time.
@@ -60,6 +63,8 @@ struct Work {
     upstream: Arc<Upstream>,
     timeouts: Timeouts,
     api: Api,
+    control: Control,
+    on_disconnect: OnDisconnect,
 }
 
 /// A whole answer.
@@ -69,13 +74,65 @@ struct Whole {
     input_tokens: Option<u64>,
 }
 
-/// Makes the calls and answers the client.
+/// Makes the calls and answers the client. True if that is done; false if another target is to be asked by the proxy's pump, and is planned.
+///
+/// # Errors
+/// Only when the client is gone.
+pub(super) async fn serve_or_go_on(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: Fan) -> Result<bool> {
+    if let Some(fault) = calls(shared, session, ctx, fan).await? {
+        return go_on(shared, session, ctx, fault).await;
+    }
+    Ok(true)
+}
+
+/// The same, where the pump has been left: targets that it would have to ask are passed over.
 ///
 /// # Errors
 /// Only when the client is gone.
 pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: Fan) -> Result<()> {
-    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
-    exchange.attempts = 1;
+    match calls(shared, session, ctx, fan).await? {
+        Some(fault) => refuse(session, ctx, fault.error.into()).await,
+        None => Ok(()),
+    }
+}
+
+/// The calls have failed before anything came of them: asks the next target, or tells the client.
+async fn go_on(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fault: Fault) -> Result<bool> {
+    let mut fault = fault;
+    loop {
+        let error = fault.error.clone();
+        if !tries::again(ctx, fault) {
+            return refuse(session, ctx, error.into()).await.map(|()| true);
+        }
+        let rule = ctx.current.snapshot.models.routing.on_disconnect;
+        let (pause, control) = match &mut ctx.exchange {
+            Some(exchange) => (exchange.tries.pause(), exchange.control.clone()),
+            None => return Ok(true),
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            cause = gone(session, &control, rule) => return Err(cause),
+            () = shared.ended() => return refuse(session, ctx, stopping().into()).await.map(|()| true),
+        }
+        if let Err(error) = adopt_next(session, ctx).await {
+            return refuse(session, ctx, error.into()).await.map(|()| true);
+        }
+        let Some(fan) = ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take()) else {
+            intake::to_pump(shared, session, ctx);
+            return Ok(false);
+        };
+        match calls(shared, session, ctx, fan).await? {
+            Some(next) => fault = next,
+            None => return Ok(true),
+        }
+    }
+}
+
+/// Makes the calls. Gives back what went wrong, if nothing has been written.
+async fn calls(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: Fan) -> Result<Option<Fault>> {
+    let on_disconnect = ctx.current.snapshot.models.routing.on_disconnect;
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(None) };
+    exchange.attempts += 1;
     let work = Arc::new(Work {
         shared: Arc::clone(shared),
         call: exchange.call.clone(),
@@ -83,43 +140,48 @@ pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut
         upstream: Arc::clone(&exchange.upstream),
         timeouts: exchange.route.target.provider.timeouts.clone(),
         api: exchange.answer.api(),
+        control: exchange.control.clone(),
+        on_disconnect,
     });
-    match (fan, &exchange.answer) {
+    let written = match (fan, &exchange.answer) {
         (Fan::Vectors(vectors), _) => {
             let bodies = vectors.calls.iter().map(|(body, _)| body.clone()).collect();
             let gathered = gather(work, session, bodies).await?;
-            let written = gathered.and_then(|answers| join_vectors(&vectors, &answers, &ctx.model));
-            whole(session, ctx, written).await
+            gathered.and_then(|answers| Ok(join_vectors(&vectors, &answers, &ctx.model)?))
         }
         (Fan::Choices(count), Answer::Translate(translation)) => {
             let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let translation = translation.clone();
             if exchange.stream {
-                let translation = translation.clone();
                 return streamed(work, session, ctx, &translation, count).await;
             }
-            let translation = translation.clone();
             let bodies = std::iter::repeat_n(exchange.body.clone(), count as usize).collect();
             let gathered = gather(work, session, bodies).await?;
-            let written = gathered.and_then(|answers| {
+            gathered.and_then(|answers| {
                 let bodies: Vec<Vec<u8>> = answers.into_iter().map(|answer| answer.body).collect();
                 let mut out = Vec::new();
-                translation.merged(&bodies, &mut out).map(|facts| (out, facts))
-            });
-            whole(session, ctx, written).await
+                let facts = translation.merged(&bodies, &mut out)?;
+                Ok((out, facts))
+            })
         }
-        (Fan::Choices(_), _) => refuse(session, ctx, ApiError::new(ErrorKind::Internal, "The gateway lost its way.").into()).await,
+        (Fan::Choices(_), _) => Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.").into()),
+    };
+    match written {
+        Ok((body, facts)) => whole(session, ctx, body, facts).await.map(|()| None),
+        Err(fault) => Ok(Some(fault)),
     }
 }
 
-/// Writes the client's answer, or the error that came instead.
-async fn whole(session: &mut Session, ctx: &mut Ctx, written: std::result::Result<(Vec<u8>, Facts), ApiError>) -> Result<()> {
-    let (body, facts) = match written {
-        Ok(written) => written,
-        Err(error) => return refuse(session, ctx, error.into()).await,
-    };
+/// Writes the client's answer.
+async fn whole(session: &mut Session, ctx: &mut Ctx, body: Vec<u8>, facts: Facts) -> Result<()> {
     if let Some(exchange) = ctx.exchange.as_mut() {
         exchange.facts = facts;
         exchange.stage = Stage::Done;
+        exchange.committed = true;
+        exchange.tries.answered();
+        if exchange.control.is_gone() {
+            return Ok(());
+        }
     }
     let mut head = ResponseHeader::build(200, Some(12))?;
     head.insert_header(header::CONTENT_TYPE, "application/json")?;
@@ -144,19 +206,26 @@ fn join_vectors(vectors: &Vectors, answers: &[Whole], model: &str) -> std::resul
     Ok((out, Facts { usage: Some(usage), ..Facts::default() }))
 }
 
-/// Ends when the client leaves.
-async fn gone(session: &mut Session) -> Box<Error> {
-    match session.as_downstream_mut().read_body_or_idle(true).await {
-        Err(mut cause) => {
-            cause.as_down();
-            cause
+/// Ends when the client leaves; never where the calls go on without it.
+pub(super) async fn gone(session: &mut Session, control: &Control, rule: OnDisconnect) -> Box<Error> {
+    if !control.is_gone() {
+        match session.as_downstream_mut().read_body_or_idle(true).await {
+            Err(mut cause) if rule == OnDisconnect::Cancel => {
+                cause.as_down();
+                return cause;
+            }
+            Err(_) => {
+                control.leave_alone();
+                session.set_keepalive(None);
+            }
+            Ok(_) => {}
         }
-        Ok(_) => std::future::pending().await,
     }
+    std::future::pending().await
 }
 
 /// All answers, in the order of their bodies.
-async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> Result<std::result::Result<Vec<Whole>, ApiError>> {
+async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> Result<std::result::Result<Vec<Whole>, Fault>> {
     let total = work.timeouts.total;
     let numbered = async |(at, body)| Ok((at, one(&work, body).await?));
     // In the order in which they end, so that an error is seen at once, whoever is still silent.
@@ -169,26 +238,26 @@ async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> R
         answers.sort_unstable_by_key(|(at, _)| *at);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     };
-    let shared = Arc::clone(&work.shared);
+    let (shared, control, on_disconnect) = (Arc::clone(&work.shared), work.control.clone(), work.on_disconnect);
     tokio::select! {
         answers = bounded => Ok(answers),
-        cause = gone(session) => Err(cause),
-        () = shared.ended() => Ok(Err(stopping())),
+        cause = gone(session, &control, on_disconnect) => Err(cause),
+        () = shared.ended() => Ok(Err(stopping().into())),
     }
 }
 
-fn too_slow() -> ApiError {
-    ApiError::new(ErrorKind::Timeout, "The model provider took too long to answer.")
+fn too_slow() -> Fault {
+    Fault { error: ApiError::new(ErrorKind::Timeout, "The model provider took too long to answer."), trigger: Trigger::Timeout }
 }
 
 /// One call with a whole answer.
-async fn one(work: &Work, body: Bytes) -> std::result::Result<Whole, ApiError> {
+async fn one(work: &Work, body: Bytes) -> std::result::Result<Whole, Fault> {
     let mut whole = Whole { body: Vec::new(), input_tokens: None };
     let (head, mut answer) = open(work, body).await?;
     whole.input_tokens = headers::text(&head.headers, "x-amzn-bedrock-input-token-count").and_then(|count| count.parse().ok());
     while let Some(piece) = answer.next(work).await? {
         if whole.body.len() + piece.len() > LARGEST_BODY {
-            return Err(ApiError::new(ErrorKind::BadUpstream, "The model provider's answer is too large."));
+            return Err(ApiError::new(ErrorKind::BadUpstream, "The model provider's answer is too large.").into());
         }
         whole.body.extend_from_slice(&piece);
     }
@@ -204,7 +273,7 @@ struct Open {
 
 impl Open {
     /// The next piece of the body.
-    async fn next(&mut self, work: &Work) -> std::result::Result<Option<Bytes>, ApiError> {
+    async fn next(&mut self, work: &Work) -> std::result::Result<Option<Bytes>, Fault> {
         self.session.set_read_timeout(Some(work.timeouts.idle));
         self.session.read_response_body().await.map_err(failed)
     }
@@ -216,22 +285,27 @@ impl Open {
 }
 
 /// An error of Pingora's client in the caller's terms.
-fn failed(mut cause: Box<Error>) -> ApiError {
+fn failed(mut cause: Box<Error>) -> Fault {
     cause.as_up();
     debug!("a call of several failed: {cause}");
-    describe(&cause)
+    let error = describe(&cause);
+    if timed_out(&cause) { Fault { error, trigger: Trigger::Timeout } } else { error.into() }
+}
+
+fn unreachable(cause: Box<Error>) -> Fault {
+    Fault { trigger: Trigger::Connect, ..failed(cause) }
 }
 
 /// Sends a call and reads the head of its answer; an error answer is read to its end.
-async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, Open), ApiError> {
-    let peer = find_peer(&work.provider, &work.upstream).await?;
+async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, Open), Fault> {
+    let peer = find_peer(&work.provider, &work.upstream).await.map_err(|error| Fault { error, trigger: Trigger::Connect })?;
     let internal = |_| ApiError::new(ErrorKind::Internal, "The request could not be written.");
     let mut tries = 0;
     let (head, mut answer) = loop {
         tries += 1;
         // Signed anew on each try.
         let head = call_head(&work.call, &work.provider, &work.upstream, &body).map_err(internal)??;
-        let (mut session, reused) = work.shared.client.0.get_http_session(&peer).await.map_err(failed)?;
+        let (mut session, reused) = work.shared.client.0.get_http_session(&peer).await.map_err(unreachable)?;
         match send(&mut session, head, &body, &work.timeouts).await {
             Ok(()) => {
                 let head = session.response_header().cloned().ok_or_else(|| ApiError::new(ErrorKind::BadUpstream, "The model provider did not answer."))?;
@@ -252,7 +326,8 @@ async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, 
     }
     answer.release(work).await;
     let text = |name| headers::text(&head.headers, name);
-    Err(work.api.error(head.status.as_u16(), text("x-amzn-errortype"), text("retry-after"), &refusal))
+    let error = work.api.error(head.status.as_u16(), text("x-amzn-errortype"), text("retry-after"), &refusal);
+    Err(Fault { trigger: Fault::from(ApiError { status: head.status.as_u16(), ..error.clone() }).trigger, error })
 }
 
 async fn send(session: &mut HttpSession, head: pingora::http::RequestHeader, body: &Bytes, timeouts: &Timeouts) -> Result<()> {
@@ -273,7 +348,7 @@ async fn send(session: &mut HttpSession, head: pingora::http::RequestHeader, bod
 enum News {
     Piece(usize, Bytes),
     End(usize),
-    Failed(ApiError),
+    Failed(Fault),
 }
 
 /// One call with a streamed answer; ends early when nobody listens any more.
@@ -291,14 +366,14 @@ async fn tell(work: Arc<Work>, choice: usize, body: Bytes, turns: Arc<Semaphore>
         let _ = news.send(News::End(choice)).await;
         Ok(())
     };
-    if let Err(error) = told.await {
-        let _ = news.send(News::Failed(error)).await;
+    if let Err(fault) = told.await {
+        let _ = news.send(News::Failed(fault)).await;
     }
 }
 
 /// Several streamed answers as one stream. The head waits for the first content, so that a failure before it has its status.
-async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, translation: &Translation, count: u32) -> Result<()> {
-    let Some(body) = ctx.exchange.as_ref().map(|exchange| exchange.body.clone()) else { return Ok(()) };
+async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, translation: &Translation, count: u32) -> Result<Option<Fault>> {
+    let Some(body) = ctx.exchange.as_ref().map(|exchange| exchange.body.clone()) else { return Ok(None) };
     let (sender, mut news) = mpsc::channel(WAITING);
     let turns = Arc::new(Semaphore::new(AT_A_TIME));
     let mut calls = JoinSet::new();
@@ -321,8 +396,8 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
         };
         let next = tokio::select! {
             next = news.recv() => next,
-            cause = gone(session) => return Err(cause),
-            () = work.shared.ended() => Some(News::Failed(stopping())),
+            cause = gone(session, &work.control, work.on_disconnect) => return Err(cause),
+            () = work.shared.ended() => Some(News::Failed(stopping().into())),
             () = quiet => {
                 out.extend_from_slice(crate::wire::sse::COMMENT);
                 write(session, ctx, &mut out, &mut head_out, false).await?;
@@ -339,8 +414,9 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
                 choices.finish(choice, &mut out);
                 false
             }
-            Some(News::Failed(error)) => {
-                choices.fail(error, &mut out);
+            Some(News::Failed(fault)) if !head_out && !choices.has_content() => return Ok(Some(fault)),
+            Some(News::Failed(fault)) => {
+                choices.fail(fault.error, &mut out);
                 true
             }
             None => true,
@@ -348,10 +424,10 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
         note(ctx.exchange.as_mut(), &choices);
         if let Some(error) = choices.failure().cloned() {
             if !head_out && !choices.has_content() {
-                return refuse(session, ctx, error.into()).await;
+                return Ok(Some(error.into()));
             }
             ctx.error = Some(error);
-            return write(session, ctx, &mut out, &mut head_out, true).await;
+            return write(session, ctx, &mut out, &mut head_out, true).await.map(|()| None);
         }
         if last || (choices.has_content() && !out.is_empty()) {
             write(session, ctx, &mut out, &mut head_out, last).await?;
@@ -361,7 +437,7 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
             if let Some(exchange) = ctx.exchange.as_mut() {
                 exchange.stage = Stage::Done;
             }
-            return Ok(());
+            return Ok(None);
         }
     }
 }
@@ -372,11 +448,17 @@ fn note(exchange: Option<&mut Exchange>, choices: &crate::translate::choices::Ch
     exchange.facts = choices.facts();
     if choices.has_content() && exchange.first_content.is_none() {
         exchange.first_content = Some(Instant::now());
+        exchange.committed = true;
+        exchange.tries.answered();
     }
 }
 
 /// Writes what there is, behind the head.
 async fn write(session: &mut Session, ctx: &Ctx, out: &mut Vec<u8>, head_out: &mut bool, end: bool) -> Result<()> {
+    if ctx.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone()) {
+        out.clear();
+        return Ok(());
+    }
     let mut tasks = Vec::with_capacity(2);
     if !std::mem::replace(head_out, true) {
         let mut head = ResponseHeader::build(200, Some(12))?;

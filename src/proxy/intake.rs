@@ -13,14 +13,16 @@ use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind, read};
-use crate::config::snapshot::{Provider, ProviderKind, Snapshot};
+use crate::config::snapshot::{OnDisconnect, Process, Provider, ProviderKind, Snapshot};
 use crate::dialect::{self, Dialect, Place, Surface};
 use crate::ops::live::Current;
-use crate::policy::route::{self, Wish};
+use crate::ops::load::Full;
+use crate::policy::route::{self, View, Wish};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, describe};
 use crate::proxy::local::{self, Page};
-use crate::proxy::plan::{self, Asked, Draft, Fan};
+use crate::proxy::plan::{self, Draft, Fan};
+use crate::proxy::tries::{self, Saved, Tries};
 use crate::proxy::{Shared, downstream, upstream};
 use crate::translate::Facts;
 use crate::wire::json::{self, Kind, Raw};
@@ -101,22 +103,15 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
+    ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
-    let body = read_body(session, ctx.process().max_body_bytes, ctx.process().client_timeouts.body).await?;
-    let first = ctx.timed(|ctx| draft(&place, session.req_header(), &body, &current, ctx))?;
-    let draft = match upstream::wait_ready(&first.upstream).await {
-        Ok(()) => first,
-        // Right after a start it is only now known that there are no credentials: another provider may do.
-        Err(error) => match ctx.timed(|ctx| draft(&place, session.req_header(), &body, &current, ctx)) {
-            Ok(second) if !Arc::ptr_eq(&first.upstream, &second.upstream) => {
-                upstream::wait_ready(&second.upstream).await?;
-                second
-            }
-            _ => return Err(error.into()),
-        },
-    };
-    // The client's bytes are not needed any more: the planned body is what every attempt sends.
+    let body = read_body(shared, session, ctx).await?;
+    let (draft, tries) = decide(&place, session.req_header(), &body, &current, ctx).await?;
+    // Of the client's bytes no more is kept than another try would need.
     drop(body);
+    if let Some(place) = &mut ctx.place {
+        place.keep(draft.body.len() + tries.saved_bytes());
+    }
     let chunked = session.req_header().version > Version::HTTP_10;
     if !chunked && (draft.stream || ctx.surface.is_none()) {
         // Only the end of the connection ends an answer of unknown length: say so.
@@ -124,19 +119,48 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     // A client that has stopped reading must not hold an upstream that costs money.
     session.as_downstream_mut().set_write_timeout(Some(draft.route.target.provider.timeouts.idle));
-    if draft.fan.is_some() {
-        let (exchange, fan) = into_exchange(draft, downstream::detached(), chunked);
-        ctx.exchange = Some(exchange);
-        return Ok(fan.map_or(Accepted::Exchange, Accepted::Several));
-    }
-    let control = downstream::install(session.as_mut(), Some(shared.ending.subscribe()));
-    let (exchange, _) = into_exchange(draft, control, chunked);
-    if exchange.body.is_empty() {
-        exchange.control.no_body();
-    }
-    exchange.control.wake_at(upstream::next_wake(&exchange, ctx.process()));
+    let (exchange, fan) = into_exchange(draft, tries, chunked);
     ctx.exchange = Some(exchange);
+    if let Some(fan) = fan {
+        return Ok(Accepted::Several(fan));
+    }
+    to_pump(shared, session, ctx);
     Ok(Accepted::Exchange)
+}
+
+/// Makes an exchange ready for the proxy's pump.
+pub(super) fn to_pump(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
+    let drain = ctx.current.snapshot.models.routing.on_disconnect == OnDisconnect::Drain;
+    let Some(exchange) = &mut ctx.exchange else { return };
+    exchange.control = downstream::install(session.as_mut(), Some(shared.ending.subscribe()));
+    exchange.control.prepare(exchange.body.is_empty(), drain);
+    exchange.control.wake_at(upstream::next_wake(exchange, &ctx.current.snapshot.process));
+}
+
+/// What a client is told that comes when the house is full.
+pub(super) fn turned_away(shared: &Shared, full: Full) -> Refusal {
+    shared.metrics.turned_away(full.as_str());
+    closing(ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is overloaded: please try again later.") })
+}
+
+/// Decides where a request goes and what becomes of it.
+async fn decide(place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<(Draft, Tries), ApiError> {
+    if place.surface.is_none() {
+        let draft = native(place, head, body, current)?;
+        upstream::wait_ready(&draft.upstream).await?;
+        return Ok((draft, Tries::default()));
+    }
+    let mut tries = ctx.timed(|ctx| find(place, head, body, current, ctx))?;
+    match tries::turn(&mut tries, head, ctx, true).await {
+        Ok(draft) => Ok((draft, tries)),
+        // Right after a start it is only now known that there are no credentials: another provider may do.
+        Err(error) if error.kind == ErrorKind::NotConfigured => {
+            let mut tries = ctx.timed(|ctx| find(place, head, body, current, ctx))?;
+            let draft = tries::turn(&mut tries, head, ctx, true).await?;
+            Ok((draft, tries))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// What a path asks for, for keeps.
@@ -190,7 +214,9 @@ fn allow(method: &Method, allowed: &[Method], header: &'static str) -> Result<()
 }
 
 /// Reads the whole body, with a length or in chunks, up to the limit.
-async fn read_body(session: &mut Session, limit: usize, patience: Duration) -> Result<Bytes, Refusal> {
+async fn read_body(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Refusal> {
+    let Process { max_body_bytes: limit, client_timeouts, overload, .. } = &ctx.current.snapshot.process;
+    let (limit, patience) = (*limit, client_timeouts.body);
     let head = session.req_header();
     let announced = match head.headers.get(header::CONTENT_LENGTH) {
         None => None,
@@ -213,6 +239,9 @@ async fn read_body(session: &mut Session, limit: usize, patience: Duration) -> R
         let Some(piece) = next_piece(session, deadline).await? else { break };
         if body.len() + piece.len() > limit {
             return Err(too_large(limit));
+        }
+        if let Some(place) = &mut ctx.place {
+            place.hold(piece.len(), overload).map_err(|full| turned_away(shared, full))?;
         }
         body.extend_from_slice(&piece);
     }
@@ -238,28 +267,40 @@ fn closing(error: ApiError) -> Refusal {
     Refusal { error, allow: None, close: true }
 }
 
-/// Decides where a request goes and what becomes of it.
-fn draft(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
-    let unusable = Cell::new(None);
-    let usable = |provider: &Provider| {
-        let usable = current.upstreams.usable(provider);
+/// Whether providers can be used; why the last one that was asked for cannot.
+struct Usable<'c> {
+    current: &'c Current,
+    trouble: Cell<Option<Arc<str>>>,
+}
+
+impl Usable<'_> {
+    fn ask(&self, provider: &Provider) -> bool {
+        let usable = self.current.upstreams.usable(provider);
         if !usable {
-            unusable.set(current.upstreams.trouble(provider));
+            self.trouble.set(self.current.upstreams.trouble(provider));
         }
         usable
-    };
-    let explained = |error: ApiError| match (error.kind, unusable.take()) {
-        (ErrorKind::NotConfigured, Some(reason)) => ApiError { message: format!("{} Reason: {reason}", error.message).into(), ..error },
-        _ => error,
-    };
-    let upstream = |provider: &Provider| {
-        let upstream = current.upstreams.of(&provider.name);
-        upstream.map(Arc::clone).ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", provider.name)))
-    };
-    let Some(surface) = place.surface else {
-        let provider = route::native(&current.snapshot, place.provider.as_deref().unwrap_or_default(), usable).map_err(explained)?;
-        return plan::native(&head.method, &place.rest, head.uri.query(), &head.headers, body.clone(), provider, upstream(provider)?);
-    };
+    }
+
+    fn explain(&self, error: ApiError) -> ApiError {
+        match (error.kind, self.trouble.take()) {
+            (ErrorKind::NotConfigured, Some(reason)) => ApiError { message: format!("{} Reason: {reason}", error.message).into(), ..error },
+            _ => error,
+        }
+    }
+}
+
+/// Plans a request to a provider's own API.
+fn native(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current) -> Result<Draft, ApiError> {
+    let usable = Usable { current, trouble: Cell::default() };
+    let name = place.provider.as_deref().unwrap_or_default();
+    let provider = route::native(&current.snapshot, name, |provider| usable.ask(provider)).map_err(|error| usable.explain(error))?;
+    plan::native(&head.method, &place.rest, head.uri.query(), &head.headers, body.clone(), provider, tries::upstream(current, provider)?)
+}
+
+/// Finds out where a request for a model may go.
+fn find(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ctx: &mut Ctx) -> Result<Tries, ApiError> {
+    let surface = place.surface.ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
     let (model, stream, repeated) = match &place.model {
         Some(model) => (model.clone(), matches!(surface, Surface::ConverseStream | Surface::InvokeStream), false),
         None => named_in(body)?,
@@ -272,12 +313,12 @@ fn draft(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, c
         (None, Some(provider), _) => Wish::Provider(provider),
         (None, None, _) => Wish::None,
     };
-    let route = route::route(&current.snapshot, &model, wish, usable, fastrand::u64(..)).map_err(explained)?;
-    ctx.routed = Some(route.clone());
-    let upstream = upstream(&route.target.provider)?;
-    let now = ctx.received.duration_since(std::time::SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let asked = Asked { surface, model: &model, query: head.uri.query(), stream, repeated, headers: &head.headers, body, request_id: &ctx.request_id, now };
-    plan::plan(&asked, route, upstream)
+    let usable = Usable { current, trouble: Cell::default() };
+    let now = Instant::now();
+    let view =
+        View { usable: &|provider| usable.ask(provider), fit: &|target| current.targets.is_fit(target, now), pinned: &|_| false, random: fastrand::u64(..) };
+    let way = route::route(&current.snapshot, &model, wish, &view).map_err(|error| usable.explain(error))?;
+    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone() }))
 }
 
 /// The model that a body names, whether it asks for a stream, and whether it says one of both more than once.
@@ -291,7 +332,7 @@ fn named_in(body: &Bytes) -> Result<(String, bool, bool), ApiError> {
     Ok((model, stream == Some(true), repeated))
 }
 
-fn into_exchange(draft: Draft, control: downstream::Control, chunked: bool) -> (Exchange, Option<Fan>) {
+fn into_exchange(draft: Draft, tries: Tries, chunked: bool) -> (Exchange, Option<Fan>) {
     let Draft { route, upstream, call, body, stream, dropped, answer, fan } = draft;
     let now = Instant::now();
     let exchange = Exchange {
@@ -302,8 +343,12 @@ fn into_exchange(draft: Draft, control: downstream::Control, chunked: bool) -> (
         stream,
         chunked,
         dropped,
+        tries,
+        committed: false,
+        timed_out: false,
+        fan: None,
         answer,
-        control,
+        control: downstream::detached(),
         attempts: 0,
         started: now,
         upstream_at: now,

@@ -1,6 +1,7 @@
 //! Answers of the gateway's own: health, readiness, metrics, the model list.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::header;
@@ -15,6 +16,7 @@ use crate::dialect::Dialect;
 use crate::dialect::anthropic::downstream::models as anthropic;
 use crate::dialect::openai::downstream::models as openai;
 use crate::ops::live::Current;
+use crate::policy::health::Fitness;
 use crate::policy::route;
 use crate::proxy::Shared;
 use crate::proxy::ctx::Ctx;
@@ -83,6 +85,7 @@ pub(super) async fn serve(page: Page<'_>, shared: &Shared, session: &mut Session
         Page::Health => Reply::json(200, br#"{"status":"healthy","service":"ai-gateway"}"#.to_vec()),
         Page::Ready => ready(current),
         Page::Metrics => {
+            shared.metrics.observe(&shared.load, current.targets.states(Instant::now()));
             let (body, content_type) = shared.metrics.render().map_err(|_| ApiError::new(ErrorKind::Internal, "The metrics could not be written."))?;
             Reply { status: 200, content_type, body }
         }
@@ -162,11 +165,11 @@ fn model(encoded: &str, dialect: Dialect, current: &Current) -> Result<Reply, Ap
         return Ok(Reply::json(200, Card { id: &id, created: model.created, owned_by: &model.owned_by }.write(dialect)));
     }
     // An id that only a provider knows by its form is served, so it is a model too.
-    match route::route(&current.snapshot, &id, route::Wish::None, |provider| current.upstreams.usable(provider), 0) {
-        Ok(route) if route.model.is_none() => {
-            Ok(Reply::json(200, Card { id: &id, created: config::BEDROCK_BEGAN, owned_by: &route.target.provider.name }.write(dialect)))
-        }
-        _ => Err(ApiError::new(ErrorKind::ModelNotFound, format!("The model '{}' does not exist.", clip(&id))).with_param("model")),
+    let view = route::View { usable: &|provider| current.upstreams.usable(provider), fit: &|_| true, pinned: &|_| false, random: 0 };
+    let way = route::route(&current.snapshot, &id, route::Wish::None, &view).ok().filter(|way| way.model.is_none());
+    match way.as_ref().and_then(|way| way.targets.first()) {
+        Some(target) => Ok(Reply::json(200, Card { id: &id, created: config::BEDROCK_BEGAN, owned_by: &target.provider.name }.write(dialect))),
+        None => Err(ApiError::new(ErrorKind::ModelNotFound, format!("The model '{}' does not exist.", clip(&id))).with_param("model")),
     }
 }
 
@@ -189,6 +192,18 @@ fn ready(current: &Current) -> Reply {
                     provider.string("state", state.word);
                     if let Some(reason) = &state.reason {
                         provider.string("reason", reason);
+                    }
+                });
+            }
+        });
+        page.array("targets", |targets| {
+            for (slot, fitness) in current.targets.states(Instant::now()) {
+                targets.object(|target| {
+                    target.string("provider", &slot.provider);
+                    target.string("model", &slot.model);
+                    target.string("state", fitness.as_str());
+                    if let Fitness::Resting(left) = fitness {
+                        target.number("rest_seconds", left.as_secs() + 1);
                     }
                 });
             }

@@ -16,6 +16,7 @@ mod intake;
 mod local;
 mod plan;
 mod response;
+mod tries;
 mod upstream;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 
 use crate::dialect::Dialect;
 use crate::ops::live::{Current, Live};
+use crate::ops::load::Load;
 use crate::ops::metrics::Metrics;
 pub use ctx::Ctx;
 pub use front::{Listener, service};
@@ -42,6 +44,8 @@ pub struct Shared {
     client: fanout::Client,
     /// The configuration in force.
     pub live: Live,
+    /// How much is in the house.
+    pub load: Arc<Load>,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// Turns true when the last requests of a stopping process are to end.
@@ -52,7 +56,7 @@ impl Shared {
     /// Shared state under a first configuration.
     #[must_use]
     pub fn new(current: Current, metrics: Metrics) -> Self {
-        Shared { client: fanout::Client::new(), live: Live::new(current), metrics, ending: watch::Sender::new(false) }
+        Shared { client: fanout::Client::new(), live: Live::new(current), load: Arc::default(), metrics, ending: watch::Sender::new(false) }
     }
 
     /// Ends all requests that still run: each gets an error in its own dialect.
@@ -100,6 +104,7 @@ impl ProxyHttp for Gateway {
             keep_connection: false,
             overhead: Duration::ZERO,
             in_flight: None,
+            place: None,
         }
     }
 
@@ -116,13 +121,17 @@ impl ProxyHttp for Gateway {
         match intake::accept(&self.shared, session, ctx).await {
             Ok(intake::Accepted::Exchange) => Ok(false),
             Ok(intake::Accepted::Answered) => Ok(true),
-            Ok(intake::Accepted::Several(fan)) => fanout::serve(&self.shared, session, ctx, fan).await.map(|()| true),
+            Ok(intake::Accepted::Several(fan)) => fanout::serve_or_go_on(&self.shared, session, ctx, fan).await,
             Err(refusal) => error::refuse(session, ctx, refusal).await.map(|()| true),
         }
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        upstream::peer(ctx).await
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        upstream::peer(&self.shared, session, ctx).await
+    }
+
+    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, error: Box<pingora::Error>) -> Box<pingora::Error> {
+        upstream::unreachable(error, ctx)
     }
 
     async fn upstream_request_filter(&self, _session: &mut Session, head: &mut RequestHeader, ctx: &mut Ctx) -> Result<()> {
@@ -150,7 +159,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &pingora::Error, ctx: &mut Ctx) -> FailToProxy {
-        error::last_word(session, error, ctx).await
+        error::last_word(&self.shared, session, error, ctx).await
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &pingora::Error) -> bool {

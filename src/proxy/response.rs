@@ -10,21 +10,23 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{StatusCode, Version, header};
+use http::{HeaderName, HeaderValue, StatusCode, Version, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 
 use crate::chat::redact::redact;
 use crate::chat::{ApiError, ErrorKind};
 use crate::dialect::Dialect;
-use crate::proxy::ctx::{Ctx, Exchange, Stage};
+use crate::proxy::ctx::{Ctx, Exchange, Hold, Stage};
 use crate::proxy::downstream::HeadPatch;
 use crate::proxy::error::give_up;
 use crate::proxy::headers::{self, native_answer, relayed_answer};
 use crate::proxy::intake::header_list;
 use crate::proxy::plan::{Answer, is_bodiless};
+use crate::proxy::tries::{self, Fault};
+use crate::proxy::upstream::another;
 use crate::translate::body::count;
-use crate::translate::relay::Tap;
+use crate::translate::relay::{Opening, Tap};
 use crate::translate::stream::{Flow, Progress};
 use crate::translate::{stream_error, stream_type};
 use crate::wire::eventstream::CONTENT_TYPE;
@@ -32,6 +34,10 @@ use crate::wire::json::{Kind, Raw, pick};
 
 /// The largest whole answer that is translated: far above what any model writes, and a bound on memory.
 pub(super) const LARGEST_BODY: usize = 64 * 1024 * 1024;
+/// The most that is held of an answer that passes, so that another target could still give it: what is larger passes, and can't be given again.
+const LARGEST_HELD: usize = 8 * 1024 * 1024;
+/// The same for what comes of a stream before its first content: openings are small.
+const LARGEST_OPENING: usize = 64 * 1024;
 /// As much of an upstream's error body as is read; what is behind it can't matter to a message.
 pub(super) const LARGEST_ERROR: usize = 64 * 1024;
 
@@ -45,7 +51,7 @@ pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     head.insert_header("x-adit-provider", route.target.provider.name.as_str())?;
     // A model's name may be anything a client wrote; a header may not.
     let model = route.model.as_ref().map_or(route.target.model.as_str(), |model| model.name.as_str());
-    if let Ok(model) = http::HeaderValue::from_str(model)
+    if let Ok(model) = HeaderValue::from_str(model)
         && !model.is_empty()
     {
         head.insert_header("x-adit-model", model)?;
@@ -71,98 +77,154 @@ fn header_text(head: &ResponseHeader, name: &str) -> Option<String> {
     headers::text(&head.headers, name).map(str::to_owned)
 }
 
+/// What is seen of an upstream's head.
+struct Seen<'h> {
+    head: &'h ResponseHeader,
+    /// The headers that pass, where the answer is relayed.
+    relayed: Option<Vec<(HeaderName, HeaderValue)>>,
+    /// There is no body.
+    empty: bool,
+}
+
 /// Turns the upstream's head into the client's. `no_body` says that the client asked for the head alone.
+///
+/// # Errors
+/// An answer that ends here: another try, or a reason to give up.
 pub(super) fn head(head: &mut ResponseHeader, no_body: bool, ctx: &mut Ctx) -> Result<()> {
-    let dialect = ctx.dialect;
     let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
     if head.status.is_informational() {
         return Ok(());
     }
     exchange.upstream_at = Instant::now();
     exchange.upstream_request_id = ["x-amzn-requestid", "request-id", "apim-request-id", "x-request-id"].iter().find_map(|name| header_text(head, name));
+    let native = matches!(exchange.answer, Answer::Relay { native: true, .. });
     let relayed = match &exchange.answer {
         Answer::Relay { native: true, .. } => Some(native_answer(&head.headers)),
         Answer::Relay { .. } => Some(relayed_answer(&head.headers)),
         _ => None,
     };
-    let mut fresh = ResponseHeader::build(head.status, Some(12 + relayed.as_ref().map_or(0, Vec::len)))?;
-    fresh.set_version(Version::HTTP_11);
     let empty = no_body || is_bodiless(head.status) || head.headers.get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-    // A provider's own API may answer with more than 200; in all others it is what a good answer has.
-    let native = matches!(exchange.answer, Answer::Relay { native: true, .. });
     // What a proxy in between shows to people is no answer of a model's.
     let is_page = !native && header_text(head, "content-type").is_some_and(|kind| kind.starts_with("text/html"));
+    // A provider's own API may answer with more than 200; in all others it is what a good answer has.
     let good = (head.status == StatusCode::OK && !is_page) || (native && head.status.as_u16() < 400);
-    let is_stream = exchange.stream;
-    // Without a body all is told by the status; only what is wrong between the gateway and the provider is not the client's.
-    let theirs = |exchange: &Exchange| {
-        let error = exchange.answer.api().error(head.status.as_u16(), headers::text(&head.headers, "x-amzn-errortype"), None, b"");
-        error.kind != ErrorKind::BadUpstream
+    let seen = Seen { relayed, empty, head };
+    let fresh = if native && (good || (empty && is_theirs(exchange, head))) || (seen.relayed.is_some() && good && !empty) {
+        relay(seen, ctx)?
+    } else if head.status != StatusCode::OK {
+        refuse(seen, ctx)?
+    } else if is_page {
+        return Err(fail(ctx, ApiError::new(ErrorKind::BadUpstream, "The model provider answered with a page instead of an answer.")));
+    } else if empty {
+        return Err(fail(ctx, no_output()));
+    } else {
+        translate(seen, ctx)?
     };
-    if native && (good || (empty && theirs(exchange))) || (relayed.is_some() && good && !empty) {
-        let media_type = header_text(head, "content-type").unwrap_or_default();
-        if let Answer::Relay { watched, .. } = &exchange.answer {
-            exchange.stage = if empty { Stage::Done } else { Stage::Relay(Box::new(Tap::new(*watched, &media_type))) };
-        }
-        for (name, value) in relayed.unwrap_or_default() {
-            fresh.append_header(name, value)?;
-        }
-        // A stream is told by its type where the request says nothing: no bound on its whole time, and nothing in between may gather it.
-        exchange.stream = is_stream || media_type.starts_with("text/event-stream") || media_type.starts_with(CONTENT_TYPE);
-        if exchange.stream {
-            fresh.insert_header(header::CACHE_CONTROL, "no-cache")?;
-            fresh.insert_header("x-accel-buffering", "no")?;
-        }
-        if !empty && exchange.chunked && !fresh.headers.contains_key(header::CONTENT_LENGTH) {
-            fresh.insert_header(header::TRANSFER_ENCODING, "chunked")?;
-        }
-        brand(&mut fresh, ctx)?;
-        *head = fresh;
-        return Ok(());
+    *head = fresh;
+    brand(head, ctx)
+}
+
+/// Without a body all is told by the status; only what is wrong between the gateway and the provider is not the client's.
+fn is_theirs(exchange: &Exchange, head: &ResponseHeader) -> bool {
+    let error = exchange.answer.api().error(head.status.as_u16(), headers::text(&head.headers, "x-amzn-errortype"), None, b"");
+    error.kind != ErrorKind::BadUpstream
+}
+
+/// A head of our own making, for an upstream's.
+fn fresh_head(seen: &Seen<'_>) -> Result<ResponseHeader> {
+    let mut fresh = ResponseHeader::build(seen.head.status, Some(12 + seen.relayed.as_ref().map_or(0, Vec::len)))?;
+    fresh.set_version(Version::HTTP_11);
+    Ok(fresh)
+}
+
+/// The head of an answer that passes.
+fn relay(seen: Seen<'_>, ctx: &mut Ctx) -> Result<ResponseHeader> {
+    let mut fresh = fresh_head(&seen)?;
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(fresh) };
+    let media_type = header_text(seen.head, "content-type").unwrap_or_default();
+    // A stream is told by its type where the request says nothing: no bound on its whole time, and nothing in between may gather it.
+    exchange.stream |= media_type.starts_with("text/event-stream") || media_type.starts_with(CONTENT_TYPE);
+    if let Answer::Relay { watched, .. } = &exchange.answer {
+        let may_go_on = !exchange.committed && exchange.tries.may_go_on(&ctx.current);
+        let opening = Opening::new(*watched, &media_type);
+        let hold = (may_go_on && (opening.is_some() || !exchange.stream)).then(|| Hold { opening, pieces: Vec::new(), length: 0 });
+        exchange.stage = if seen.empty { Stage::Done } else { Stage::Relay { tap: Box::new(Tap::new(*watched, &media_type)), hold } };
     }
+    for (name, value) in seen.relayed.unwrap_or_default() {
+        fresh.append_header(name, value)?;
+    }
+    if exchange.stream {
+        fresh.insert_header(header::CACHE_CONTROL, "no-cache")?;
+        fresh.insert_header("x-accel-buffering", "no")?;
+    }
+    if !seen.empty && exchange.chunked && !fresh.headers.contains_key(header::CONTENT_LENGTH) {
+        fresh.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    Ok(fresh)
+}
+
+/// The head of an upstream's error. Its body is gathered, unless another try follows.
+fn refuse(seen: Seen<'_>, ctx: &mut Ctx) -> Result<ResponseHeader> {
+    let mut fresh = fresh_head(&seen)?;
+    let dialect = ctx.dialect;
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(fresh) };
+    let status = seen.head.status.as_u16();
+    let name = header_text(seen.head, "x-amzn-errortype");
+    let retry_after = header_text(seen.head, "retry-after");
+    exchange.stage = Stage::Refused { status, name, retry_after, body: Vec::new() };
+    // What it says in its body does not matter to the decision.
+    let error = refusal(exchange).unwrap_or_else(no_output);
+    let trigger = Fault::from(ApiError { status, ..error.clone() }).trigger;
+    if seen.empty {
+        // Without a body no body filter runs: say it now.
+        return Err(fail(ctx, error));
+    }
+    if tries::again(ctx, Fault { error, trigger }) {
+        return Err(another());
+    }
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(fresh) };
     if exchange.chunked {
         fresh.insert_header(header::TRANSFER_ENCODING, "chunked")?;
     }
-    if head.status == StatusCode::OK && is_page {
-        return Err(give_up(ctx, ApiError::new(ErrorKind::BadUpstream, "The model provider answered with a page instead of an answer.")));
-    }
-    if head.status != StatusCode::OK {
-        let name = header_text(head, "x-amzn-errortype");
-        let retry_after = header_text(head, "retry-after");
-        exchange.stage = Stage::Refused { status: head.status.as_u16(), name, retry_after, body: Vec::new() };
-        if empty {
-            // Without a body no body filter runs: say it now.
-            let error = refusal(exchange).unwrap_or_else(no_output);
-            return Err(give_up(ctx, error));
-        }
-        fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
-        // What a good relay would let pass; the length is told at the end.
-        for (name, value) in relayed.unwrap_or_default() {
-            if name != header::CONTENT_LENGTH && (dialect == Dialect::Bedrock || name != "x-amzn-errortype") {
-                fresh.insert_header(name, value)?;
-            }
-        }
-    } else if empty {
-        return Err(give_up(ctx, no_output()));
-    } else {
-        match &exchange.answer {
-            Answer::Translate(translation) if is_stream => {
-                exchange.stage = Stage::Stream { stream: Box::new(Flow::Translated(translation.stream())), pending: Vec::new() };
-                stream_headers(&mut fresh, dialect)?;
-            }
-            Answer::Reframe => {
-                exchange.stage = Stage::Stream { stream: Box::new(Flow::Reframed(crate::translate::reframe::Unwrapped::default())), pending: Vec::new() };
-                stream_headers(&mut fresh, dialect)?;
-            }
-            _ => {
-                exchange.stage = Stage::Body(Vec::new());
-                fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
-            }
+    fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
+    // What a good relay would let pass; the length is told at the end.
+    for (name, value) in seen.relayed.unwrap_or_default() {
+        if name != header::CONTENT_LENGTH && (dialect == Dialect::Bedrock || name != "x-amzn-errortype") {
+            fresh.insert_header(name, value)?;
         }
     }
-    brand(&mut fresh, ctx)?;
-    *head = fresh;
-    Ok(())
+    Ok(fresh)
+}
+
+/// The head of an answer that is translated.
+fn translate(seen: Seen<'_>, ctx: &mut Ctx) -> Result<ResponseHeader> {
+    let mut fresh = fresh_head(&seen)?;
+    let dialect = ctx.dialect;
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(fresh) };
+    if exchange.chunked {
+        fresh.insert_header(header::TRANSFER_ENCODING, "chunked")?;
+    }
+    let flow = match &exchange.answer {
+        Answer::Translate(translation) if exchange.stream => Some(Flow::Translated(translation.stream())),
+        Answer::Reframe => Some(Flow::Reframed(crate::translate::reframe::Unwrapped::default())),
+        _ => None,
+    };
+    match flow {
+        Some(flow) => {
+            exchange.stage = Stage::Stream { stream: Box::new(flow), pending: Vec::new() };
+            stream_headers(&mut fresh, dialect)?;
+        }
+        None => {
+            exchange.stage = Stage::Body(Vec::new());
+            fresh.insert_header(header::CONTENT_TYPE, "application/json")?;
+        }
+    }
+    Ok(fresh)
+}
+
+/// Ends an attempt without an answer: for another one, or for good.
+fn fail(ctx: &mut Ctx, error: ApiError) -> Box<pingora::Error> {
+    if tries::again(ctx, error.clone().into()) { another() } else { give_up(ctx, error) }
 }
 
 fn no_output() -> ApiError {
@@ -210,34 +272,20 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
     let piece = body.take().unwrap_or_default();
     match &mut exchange.stage {
         Stage::Stream { .. } => stream(&piece, end, body, ctx),
-        Stage::Relay(tap) => {
-            if exchange.stream && exchange.first_content.is_none() && !piece.is_empty() {
-                exchange.first_content = Some(Instant::now());
-            }
-            if end && piece.is_empty() && !tap.has_passed() && matches!(exchange.answer, Answer::Relay { native: false, .. }) {
-                answer_error(no_output(), body, ctx);
-                return Ok(());
-            }
-            tap.push(&piece);
-            if end {
-                exchange.facts = tap.facts();
-                exchange.stage = Stage::Done;
-            }
-            *body = Some(piece);
-            Ok(())
-        }
+        Stage::Relay { .. } => relayed(piece, end, body, ctx),
         Stage::Body(gathered) => {
             if gathered.len() + piece.len() > LARGEST_BODY {
                 return Err(give_up(ctx, ApiError::new(ErrorKind::BadUpstream, "The model provider's answer is too large.")));
             }
             gathered.extend_from_slice(&piece);
+            hold(piece.len(), ctx)?;
             if end { whole(body, ctx) } else { Ok(()) }
         }
         Stage::Refused { body: gathered, .. } => {
             let room = LARGEST_ERROR.saturating_sub(gathered.len());
             gathered.extend_from_slice(piece.get(..room).unwrap_or(&piece));
             if end {
-                refused(body, ctx);
+                refused(body, ctx)?;
             }
             Ok(())
         }
@@ -245,10 +293,61 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
     }
 }
 
+/// Counts what is gathered of an answer.
+fn hold(bytes: usize, ctx: &mut Ctx) -> Result<()> {
+    let bounds = &ctx.current.snapshot.process.overload;
+    match ctx.place.as_mut().map(|place| place.hold(bytes, bounds)) {
+        Some(Err(_)) => Err(give_up(
+            ctx,
+            ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is overloaded: please try again later.") },
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// A piece of an answer that passes is in. It is held back while it says nothing and another target could take over.
+fn relayed(piece: Bytes, end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
+    let Stage::Relay { tap, hold } = &mut exchange.stage else { return Ok(()) };
+    if end && piece.is_empty() && !tap.has_passed() && matches!(exchange.answer, Answer::Relay { native: false, .. }) {
+        return answer_error(no_output(), body, ctx);
+    }
+    tap.push(&piece);
+    let mut passes = piece;
+    if let Some(held) = hold {
+        let progress = held.opening.as_mut().map_or(Progress::Opening, |opening| opening.push(&passes));
+        held.length += passes.len();
+        held.pieces.push(passes);
+        let has_room = held.length <= if held.opening.is_some() { LARGEST_OPENING } else { LARGEST_HELD };
+        match progress {
+            Progress::Failed(error) if tries::again(ctx, error.clone().into()) => return Err(another()),
+            Progress::Opening if !end && has_room => return Ok(()),
+            _ => {}
+        }
+        let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
+        let Stage::Relay { hold, .. } = &mut exchange.stage else { return Ok(()) };
+        passes = hold.take().map(Hold::into_bytes).unwrap_or_default();
+    }
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
+    if !passes.is_empty() {
+        exchange.committed = true;
+        exchange.tries.answered();
+        if exchange.stream && exchange.first_content.is_none() {
+            exchange.first_content = Some(Instant::now());
+        }
+    }
+    if end && let Stage::Relay { tap, .. } = &exchange.stage {
+        exchange.facts = tap.facts();
+        exchange.stage = Stage::Done;
+    }
+    *body = Some(passes);
+    Ok(())
+}
+
 /// An upstream's error is in: passes it, or writes it in the client's dialect.
-fn refused(body: &mut Option<Bytes>, ctx: &mut Ctx) {
+fn refused(body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
     let dialect = ctx.dialect;
-    let Some(exchange) = ctx.exchange.as_mut() else { return };
+    let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
     let error = refusal(exchange).unwrap_or_else(no_output);
     match &mut exchange.stage {
         Stage::Refused { body: gathered, .. } if !gathered.is_empty() => {
@@ -259,12 +358,13 @@ fn refused(body: &mut Option<Bytes>, ctx: &mut Ctx) {
                 exchange.control.finish();
                 ctx.error = Some(error);
                 *body = Some(gathered.into());
-                return;
+                return Ok(());
             }
         }
         _ => {}
     }
-    answer_error(error, body, ctx);
+    final_error(error, body, ctx);
+    Ok(())
 }
 
 /// A whole answer is in: translates it.
@@ -281,10 +381,12 @@ fn whole(body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
     match translated {
         Ok(facts) => {
             exchange.facts = facts;
+            exchange.committed = true;
+            exchange.tries.answered();
             exchange.control.patch_head(HeadPatch { content_length: Some(out.len()), ..HeadPatch::default() });
             *body = Some(out.into());
         }
-        Err(error) => answer_error(error, body, ctx),
+        Err(error) => answer_error(error, body, ctx)?,
     }
     Ok(())
 }
@@ -304,6 +406,8 @@ fn stream(piece: &[u8], end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> R
     // Content counts even if the same read brought the failure behind it: what a client gets must not depend on how the bytes were cut.
     if stream.has_content() && exchange.first_content.is_none() {
         exchange.first_content = Some(Instant::now());
+        exchange.committed = true;
+        exchange.tries.answered();
     }
     match stream.progress().clone() {
         Progress::Opening => *pending = out,
@@ -316,16 +420,24 @@ fn stream(piece: &[u8], end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> R
             exchange.stage = Stage::Done;
             *body = Some(out.into());
         }
-        Progress::Failed(error) if exchange.first_content.is_none() && !exchange.control.head_out() => answer_error(error, body, ctx),
-        Progress::Failed(error) => {
-            // The error event is in `out`. What the upstream may still send is of no use: end here.
-            exchange.stage = Stage::Done;
-            exchange.control.finish();
-            ctx.error = Some(error);
-            *body = Some(out.into());
-        }
+        Progress::Failed(error) if !exchange.committed && tries::again(ctx, error.clone().into()) => return Err(another()),
+        Progress::Failed(error) => stream_failed(error, out, body, ctx),
     }
     Ok(())
+}
+
+/// A stream has failed for good: with its HTTP status while nothing of it is out, else with its last event.
+fn stream_failed(error: ApiError, out: Vec<u8>, body: &mut Option<Bytes>, ctx: &mut Ctx) {
+    let Some(exchange) = ctx.exchange.as_mut() else { return };
+    if exchange.first_content.is_none() && !exchange.control.head_out() {
+        return final_error(error, body, ctx);
+    }
+    exchange.tries.broke();
+    // The error event is in `out`. What the upstream may still send is of no use: end here.
+    exchange.stage = Stage::Done;
+    exchange.control.finish();
+    ctx.error = Some(error);
+    *body = Some(out.into());
 }
 
 /// Milliseconds since a moment.
@@ -333,8 +445,17 @@ pub(super) fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
+/// An answer without content has failed: another target may have its turn.
+fn answer_error(error: ApiError, body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
+    if tries::again(ctx, error.clone().into()) {
+        return Err(another());
+    }
+    final_error(error, body, ctx);
+    Ok(())
+}
+
 /// Ends an answer that has no content yet with an error: as an HTTP answer while the head is held, else as the stream's last event.
-fn answer_error(error: ApiError, body: &mut Option<Bytes>, ctx: &mut Ctx) {
+fn final_error(error: ApiError, body: &mut Option<Bytes>, ctx: &mut Ctx) {
     let dialect = ctx.dialect;
     let Some(exchange) = ctx.exchange.as_mut() else { return };
     exchange.stage = Stage::Done;

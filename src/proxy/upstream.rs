@@ -13,14 +13,17 @@ use pingora::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{Process, Provider, ProviderKind};
+use crate::config::snapshot::{OnDisconnect, Process, Provider, ProviderKind, Trigger};
 use crate::ops::credentials::Current;
 use crate::ops::upstreams::Upstream;
 use crate::provider::sigv4;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::error::{client_left, give_up, timed_out};
-use crate::proxy::plan::Call;
+use crate::proxy::error::{client_left, describe, give_up, timed_out};
+use crate::proxy::plan::{Call, Draft};
 use crate::proxy::response::{brand, stream_headers};
+use crate::proxy::tries::{self, Fault};
+use crate::proxy::{Shared, fanout};
+use crate::translate::Facts;
 
 /// How long the first requests after a start wait for credentials before they are told that there are none.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(10);
@@ -51,21 +54,31 @@ fn no_exchange() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "an upstream phase without an exchange")
 }
 
-/// The peer of the next attempt.
-pub(super) async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-    let exchange = ctx.exchange.as_mut().ok_or_else(no_exchange)?;
-    exchange.attempts += 1;
-    // A wake-up of the attempt before must not be taken for the body of this one.
-    exchange.control.take_wake();
-    exchange.upstream_at = Instant::now();
-    let provider = Arc::clone(&exchange.route.target.provider);
-    let upstream = Arc::clone(&exchange.upstream);
-    match find_peer(&provider, &upstream).await {
-        Ok(peer) => Ok(Box::new(peer)),
-        Err(error) => Err(give_up(ctx, error)),
+/// The peer of the next attempt; plans it first where another one has failed.
+pub(super) async fn peer(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    loop {
+        if ctx.exchange.as_ref().is_some_and(|exchange| exchange.fan.is_some() || exchange.tries.is_due()) {
+            next(shared, session, ctx).await?;
+        }
+        let drain = ctx.current.snapshot.models.routing.on_disconnect == OnDisconnect::Drain;
+        let process = &ctx.current.snapshot.process;
+        let exchange = ctx.exchange.as_mut().ok_or_else(no_exchange)?;
+        exchange.attempts += 1;
+        exchange.control.prepare(exchange.body.is_empty(), drain);
+        exchange.upstream_at = Instant::now();
+        exchange.control.wake_at(next_wake(exchange, process));
+        let provider = Arc::clone(&exchange.route.target.provider);
+        let upstream = Arc::clone(&exchange.upstream);
+        match find_peer(&provider, &upstream).await {
+            Ok(peer) => return Ok(Box::new(peer)),
+            Err(error) => {
+                if !tries::again(ctx, Fault { error: error.clone(), trigger: Trigger::Connect }) {
+                    return Err(give_up(ctx, error));
+                }
+            }
+        }
     }
 }
-
 /// One of a provider's addresses, and how to speak to it.
 pub(super) async fn find_peer(provider: &Provider, upstream: &Upstream) -> std::result::Result<HttpPeer, ApiError> {
     let timeouts = &provider.timeouts;
@@ -209,6 +222,7 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         return Err(give_up(ctx, stopping()));
     }
     if deadline(exchange).is_some_and(|at| at <= now) {
+        exchange.timed_out = true;
         return Err(give_up(ctx, ApiError::new(ErrorKind::Timeout, "The model provider took too long to answer.")));
     }
     if let Some(sign_of_life) = exchange.answer.keep_alive().filter(|_| keepalive_at(exchange, process).is_some_and(|at| at <= now))
@@ -227,8 +241,10 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
             tasks.push(HttpTask::Header(Box::new(head), false));
         }
         // What was held back with the head, such as Anthropic's `message_start`, comes first.
-        let body = match ctx.exchange.as_mut().map(|exchange| &mut exchange.stage) {
-            Some(Stage::Stream { pending, .. }) if !pending.is_empty() => {
+        let body = match ctx.exchange.as_mut() {
+            Some(Exchange { stage: Stage::Stream { pending, .. }, committed, .. }) if !pending.is_empty() => {
+                // No other target can begin the answer again.
+                *committed = true;
                 pending.extend_from_slice(sign_of_life);
                 Bytes::from(std::mem::take(pending))
             }
@@ -242,17 +258,101 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-/// An attempt failed. A pooled connection that the far end had closed before it saw the request is tried once more on a fresh one; nothing else is.
-pub(super) fn failed(error: Box<Error>, ctx: &mut Ctx, reused: bool) -> Box<Error> {
-    let mut error = error;
-    let untouched = ctx
-        .exchange
-        .as_ref()
-        .is_some_and(|exchange| matches!(exchange.stage, Stage::Waiting) && !exchange.control.head_out() && ctx.error.is_none() && exchange.attempts < 3);
-    if untouched && reused && !client_left(&error) && !timed_out(&error) {
-        error.retry.decide_reuse(true);
-    } else {
-        error.set_retry(false);
+/// There is no connection.
+pub(super) fn unreachable(mut cause: Box<Error>, ctx: &mut Ctx) -> Box<Error> {
+    cause.set_retry(false);
+    if tries::again(ctx, Fault { error: describe(&cause), trigger: Trigger::Connect }) { another() } else { cause }
+}
+
+/// An attempt failed. A pooled connection that the far end had closed before it saw the request is tried once more on a fresh one; else it may be another
+/// target's turn.
+pub(super) fn failed(mut cause: Box<Error>, ctx: &mut Ctx, reused: bool) -> Box<Error> {
+    if cause.etype() == &ANOTHER {
+        return cause;
     }
+    let gone = client_left(&cause);
+    let Some(exchange) = &mut ctx.exchange else { return cause };
+    let untouched = matches!(exchange.stage, Stage::Waiting) && !exchange.control.head_out() && ctx.error.is_none() && exchange.attempts < 3;
+    cause.set_retry(false);
+    if untouched && reused && !gone && !timed_out(&cause) {
+        cause.set_retry(true);
+        return cause;
+    }
+    if gone || matches!(exchange.stage, Stage::Done) {
+        return cause;
+    }
+    let late = std::mem::take(&mut exchange.timed_out) || timed_out(&cause);
+    let error = ctx.error.clone().unwrap_or_else(|| describe(&cause));
+    let trigger = if late { Trigger::Timeout } else { Fault::from(error.clone()).trigger };
+    if tries::again(ctx, Fault { error, trigger }) { another() } else { cause }
+}
+
+/// Ends an attempt in favour of another one.
+const ANOTHER: ErrorType = ErrorType::Custom("Another");
+
+/// What ends an attempt whose failure leads to another one.
+pub(super) fn another() -> Box<Error> {
+    let mut error = Error::explain(ANOTHER, "another try follows");
+    error.set_retry(true);
     error
+}
+
+/// Waits until the next try is due and plans it.
+///
+/// # Errors
+/// The client has left, nothing can be tried any more, or the try is several calls: [`Exchange::fan`] is set.
+async fn next(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    // The error of the try before is not this one's.
+    ctx.error = None;
+    let Some(exchange) = &mut ctx.exchange else { return Err(no_exchange()) };
+    if exchange.fan.is_some() {
+        return Err(Error::explain(ErrorType::Custom("Several"), "the next try is several calls"));
+    }
+    let pause = exchange.tries.pause();
+    if !pause.is_zero() {
+        let drain = exchange.control.clone();
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            cause = fanout::gone(session, &drain, ctx.current.snapshot.models.routing.on_disconnect) => return Err(cause),
+            () = shared.ended() => return Err(give_up(ctx, stopping())),
+        }
+    }
+    adopt_next(session, ctx).await.map_err(|error| give_up(ctx, error))?;
+    match &ctx.exchange {
+        Some(exchange) if exchange.fan.is_some() => Err(Error::explain(ErrorType::Custom("Several"), "the next try is several calls")),
+        _ => Ok(()),
+    }
+}
+
+/// Plans the next try and puts it in the place of the one before.
+///
+/// # Errors
+/// What the client is told when there is none.
+pub(super) async fn adopt_next(session: &Session, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
+    let Some(exchange) = &mut ctx.exchange else { return Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.")) };
+    let mut tries = std::mem::take(&mut exchange.tries);
+    // Several calls write a head of their own.
+    let several = !exchange.control.head_out();
+    let planned = tries::turn(&mut tries, session.req_header(), ctx, several).await;
+    let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
+    exchange.tries = tries;
+    let Draft { route, upstream, call, body, stream, dropped, answer, fan } = planned?;
+    let held = body.len() + exchange.tries.saved_bytes();
+    exchange.route = route;
+    exchange.upstream = upstream;
+    exchange.call = call;
+    exchange.body = body;
+    exchange.stream = stream;
+    exchange.dropped = dropped;
+    exchange.answer = answer;
+    exchange.fan = fan;
+    exchange.stage = Stage::Waiting;
+    exchange.facts = Facts::default();
+    exchange.first_content = None;
+    exchange.upstream_request_id = None;
+    exchange.timed_out = false;
+    if let Some(place) = &mut ctx.place {
+        place.keep(held);
+    }
+    Ok(())
 }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::chat::Usage;
+use crate::chat::{Event, EventDecoder, Restore, Usage};
 use crate::dialect::{anthropic, converse, openai};
-use crate::translate::Facts;
 use crate::translate::reframe::Unwrapped;
+use crate::translate::stream::Progress;
+use crate::translate::{Api, Facts};
 use crate::wire::eventstream;
 
 /// The most of a whole body that is kept for its token counts: what is longer passes uncounted.
@@ -24,6 +25,60 @@ pub enum Watched {
     Invoke,
     /// Nobody's that would be read.
     Nothing,
+}
+
+/// Tells how far the beginning of a stream that passes has come, for as long as another target could still take its place.
+pub struct Opening(Reads);
+
+enum Reads {
+    Events(Box<dyn EventDecoder>),
+    Frames { frames: Box<Unwrapped>, scratch: Vec<u8> },
+}
+
+impl Opening {
+    /// The beginning of a stream; `None` for one that nobody here reads.
+    #[must_use]
+    pub fn new(watched: Watched, media_type: &str) -> Option<Self> {
+        let events = media_type.starts_with("text/event-stream");
+        let frames = media_type.starts_with(eventstream::CONTENT_TYPE);
+        Some(Opening(match watched {
+            Watched::OpenAi if events => Reads::Events(Api::OpenAi.decoder(Restore::default())),
+            Watched::Anthropic if events => Reads::Events(Api::Anthropic.decoder(Restore::default())),
+            Watched::Converse if frames => Reads::Events(Api::Converse.decoder(Restore::default())),
+            Watched::Invoke if frames => Reads::Frames { frames: Box::default(), scratch: Vec::new() },
+            _ => return None,
+        }))
+    }
+
+    /// Reads a piece: `Opening` while nothing of the model's own has come.
+    pub fn push(&mut self, piece: &[u8]) -> Progress {
+        match &mut self.0 {
+            Reads::Events(decoder) => {
+                let mut progress = Progress::Opening;
+                decoder.push(piece, &mut |event| match event {
+                    _ if progress != Progress::Opening => {}
+                    Event::Failed(error) => progress = Progress::Failed(error),
+                    // What is not known may be content.
+                    Event::Unknown => progress = Progress::Content,
+                    event if event.is_content() => progress = Progress::Content,
+                    _ => {}
+                });
+                progress
+            }
+            Reads::Frames { frames, scratch } => {
+                frames.push(piece, scratch);
+                scratch.clear();
+                // Content that came before a failure, in one read, is content.
+                if frames.has_content() || frames.facts().unknown_events > 0 { Progress::Content } else { frames.progress().clone() }
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Opening {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Opening")
+    }
 }
 
 /// Reads along.

@@ -199,7 +199,7 @@ fn models_and_targets() {
             "models.yaml:4:6: models.a: expected `{ provider: model-id }` or `{ targets: […] }`, found `anthropic.claude`",
             "models.yaml:5:6: models.b: expected a target: `{ provider: model-id }` or `targets: […]`, found a mapping",
             "models.yaml:6:8: models.c.bedrok: unknown key, did you mean `bedrock`?",
-            "models.yaml:7:8: models.d.bedrock: expected one target in the short form, or a list in `targets`, found both or several",
+            "models.yaml:7:8: models.d.bedrock: expected targets in the short form, or a list in `targets`, found both",
             "models.yaml:8:17: models.e.targets: expected at least one target, found a list",
             "models.yaml:9:30: models.f.targets[0].provider: expected the name of a provider, found `bedrok`: did you mean `bedrock`?",
             "models.yaml:9:45: models.f.targets[0].model: expected a model id, but it holds a control character or white space",
@@ -235,7 +235,7 @@ fn names_that_collide() {
 fn routing() {
     models(
         &(with("  claude: { bedrock: x }\n")
-            + "routing: { default_provider: aws, fallback_model: cloude, fallback: { on: [connect, 200, often] }, cooldown: { for: 10s, max: 5s }, on_disconnect: wait, retry: 1 }\n"),
+            + "routing: { default_provider: aws, fallback_model: cloude, fallback: { on: [connect, 200, often] }, cooldown: { for: 10s, max: 5s }, on_disconnect: wait, retry: { attempts: 11, budget: 2, base: 3s }, tries: 1 }\n"),
         &[
             "models.yaml:5:30: routing.default_provider: expected the name of a provider, found `aws`: bedrock",
             "models.yaml:5:51: routing.fallback_model: expected the name of a model of this file, found `cloude`, did you mean `claude`?",
@@ -243,7 +243,10 @@ fn routing() {
             "models.yaml:5:90: routing.fallback.on[2]: expected connect, timeout or an HTTP status from 400 to 599, found `often`",
             "models.yaml:5:110: routing.cooldown: expected `max` to be no shorter than `for`",
             "models.yaml:5:148: routing.on_disconnect: expected cancel or drain, found `wait`",
-            "models.yaml:5:154: routing.retry: unknown key, expected cooldown, default_provider, fallback, fallback_model or on_disconnect",
+            "models.yaml:5:161: routing.retry: expected `max` to be no shorter than `base`",
+            "models.yaml:5:173: routing.retry.attempts: expected a whole number from 0 to 10, found `11`",
+            "models.yaml:5:185: routing.retry.budget: expected a share from 0 to 1, found `2`",
+            "models.yaml:5:200: routing.tries: unknown key, expected cache_affinity, cooldown, default_provider, fallback, fallback_model, on_disconnect or retry",
         ],
     );
 }

@@ -28,9 +28,14 @@ fn snapshot(more: &str) -> Snapshot {
     config::parse("", &format!("{MODELS}{more}"), &|_| None).unwrap_or_else(|errors| panic!("{errors}"))
 }
 
+/// The first of all routes.
+fn first(snapshot: &Snapshot, model: &str, wish: Wish<'_>, usable: &dyn Fn(&Provider) -> bool, random: u64) -> Result<Route, ApiError> {
+    route(snapshot, model, wish, &View { usable, fit: &|_| true, pinned: &|_| false, random }).map(|way| way.routes().next().unwrap())
+}
+
 /// `model at provider`, or status and message.
 fn outcome(snapshot: &Snapshot, model: &str, provider: Option<&str>, down: &[&str], random: u64) -> String {
-    match route(snapshot, model, provider.map_or(Wish::None, Wish::Provider), |provider| !down.contains(&provider.name.as_str()), random) {
+    match first(snapshot, model, provider.map_or(Wish::None, Wish::Provider), &|provider| !down.contains(&provider.name.as_str()), random) {
         Ok(route) => {
             let through = route.model.map(|model| format!(" through {}", model.name)).unwrap_or_default();
             format!("{} at {}{through}", route.target.model, route.target.provider.name)
@@ -154,7 +159,7 @@ fn the_path_of_bedrocks_api_is_a_wish_and_a_providers_own_path_an_order() {
     let text = "providers: { bedrock: { type: bedrock }, own: { type: openai, base_url: \"http://127.0.0.1:1/v1\" } }\nmodels: { here: { bedrock: a.b }, there: { own: x } }";
     let env = |name: &str| (name == "OPENAI_BASE_URL").then(|| "http://127.0.0.1:1/v1".to_owned());
     let snapshot = config::parse("", text, &env).unwrap();
-    let to = |model: &str, wish| route(&snapshot, model, wish, |_| true, 0).map(|route| format!("{} at {}", route.target.model, route.target.provider.name));
+    let to = |model: &str, wish| first(&snapshot, model, wish, &|_| true, 0).map(|route| format!("{} at {}", route.target.model, route.target.provider.name));
     assert_eq!(to("here", Wish::Rather("bedrock")).unwrap(), "a.b at bedrock");
     assert_eq!(to("there", Wish::Rather("bedrock")).unwrap(), "x at own");
     assert_eq!(to("amazon.nova-pro-v1:0", Wish::Rather("aws")).unwrap(), "amazon.nova-pro-v1:0 at bedrock");
@@ -189,10 +194,10 @@ fn weights_are_shares() {
 #[test]
 fn errors_name_the_member_and_keep_client_text_short() {
     let snapshot = snapshot("");
-    let unknown = route(&snapshot, &"x".repeat(5000), Wish::None, |_| true, 0).unwrap_err();
+    let unknown = first(&snapshot, &"x".repeat(5000), Wish::None, &|_| true, 0).unwrap_err();
     assert_eq!((unknown.kind, unknown.param.as_deref()), (ErrorKind::ModelNotFound, Some("model")));
     assert!(unknown.message.len() < 300);
-    let provider = route(&snapshot, "simple", Wish::Provider("x"), |_| true, 0).unwrap_err();
+    let provider = first(&snapshot, "simple", Wish::Provider("x"), &|_| true, 0).unwrap_err();
     assert_eq!((provider.kind, provider.param.as_deref()), (ErrorKind::InvalidRequest, Some("x-provider")));
 }
 

@@ -1,0 +1,299 @@
+//! Another try: whether a failure is worth one, whose turn it is, and what is learned about the targets on the way.
+//!
+//! ```text
+//! way ─▶ turn ─▶ attempt ──answered──▶ the client's
+//!          ▲        └──failed──▶ again? ──no──▶ the client's error
+//!          └─────yes: the next target at once; all of them again after a pause
+//! ```
+//!
+//! Only while nothing of an answer has reached the client, and only after failures that the operator has named. Each try is planned anew from the client's own
+//! bytes, for its own target, and signed anew.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use log::debug;
+use pingora::http::RequestHeader;
+
+use crate::chat::{ApiError, ErrorKind};
+use crate::config::snapshot::{Fallback, Provider, Trigger};
+use crate::dialect::Surface;
+use crate::ops::live::Current;
+use crate::ops::upstreams::Upstream;
+use crate::policy::health::{Health, Verdict};
+use crate::policy::retry;
+use crate::policy::route::{Route, Way};
+use crate::proxy::ctx::Ctx;
+use crate::proxy::plan::{self, Asked, Draft};
+use crate::proxy::upstream::wait_ready;
+
+/// What a client asked, for as long as it may have to be planned again.
+#[derive(Clone, Debug)]
+pub(super) struct Saved {
+    pub(super) surface: Surface,
+    /// Whether a stream is asked for, where the body says so.
+    pub(super) stream: bool,
+    /// The body says some things more than once.
+    pub(super) repeated: bool,
+    pub(super) body: Bytes,
+}
+
+/// A failure, and what it may set off.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) error: ApiError,
+    pub(super) trigger: Trigger,
+}
+
+impl From<ApiError> for Fault {
+    fn from(error: ApiError) -> Self {
+        Fault { trigger: Trigger::Status(meant_status(error.status)), error }
+    }
+}
+
+/// The status that a rule of the operator's means: 529 is how Anthropic says 503.
+fn meant_status(status: u16) -> u16 {
+    if status == 529 { 503 } else { status }
+}
+
+/// Whether the target is to blame.
+fn is_fault(trigger: Trigger) -> bool {
+    match trigger {
+        Trigger::Connect | Trigger::Timeout => true,
+        Trigger::Status(status) => status == 429 || status >= 500,
+    }
+}
+
+/// The tries of one request.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    /// All targets; `None` for a provider's own API, which nobody else has.
+    way: Option<Way>,
+    /// Those that are not asked yet, best first.
+    left: VecDeque<Route>,
+    /// What to plan from.
+    saved: Option<Saved>,
+    /// How often all of them were asked again.
+    round: u32,
+    /// The next turn comes after such a pause.
+    due: Option<Duration>,
+    /// The one that runs.
+    attempt: Option<Attempt>,
+    /// The failures so far.
+    past: Vec<(Arc<Provider>, Trigger)>,
+    /// The last of them.
+    error: Option<ApiError>,
+}
+
+/// One try of a target whose state is kept.
+#[derive(Debug)]
+struct Attempt {
+    current: Arc<Current>,
+    health: Arc<Health>,
+    probe: bool,
+    answered: bool,
+}
+
+impl Attempt {
+    fn end(&mut self, verdict: Verdict) {
+        if let Some(rules) = &self.current.snapshot.models.routing.cooldown {
+            self.health.end(Instant::now(), rules, std::mem::take(&mut self.probe), verdict);
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        // Nobody else would ever probe.
+        if self.probe {
+            self.end(Verdict::Unknown);
+        }
+    }
+}
+
+impl Tries {
+    /// The tries of a request for a model.
+    pub(super) fn new(way: Way, saved: Saved) -> Self {
+        Tries { left: way.routes().collect(), way: Some(way), saved: Some(saved), ..Tries::default() }
+    }
+
+    /// Whether a try may follow the one that runs.
+    pub(super) fn may_go_on(&self, current: &Current) -> bool {
+        let rounds = self.way.is_some() && self.round < current.snapshot.models.routing.retry.attempts;
+        rounds || (!self.left.is_empty() && self.fallback(current).enabled)
+    }
+
+    /// Bytes that are kept for another try.
+    pub(super) fn saved_bytes(&self) -> usize {
+        self.saved.as_ref().map_or(0, |saved| saved.body.len())
+    }
+
+    /// Whether another try is to follow.
+    pub(super) fn is_due(&self) -> bool {
+        self.due.is_some()
+    }
+
+    /// The pause before the next try.
+    pub(super) fn pause(&mut self) -> Duration {
+        self.due.take().unwrap_or_default()
+    }
+
+    fn fallback<'c>(&'c self, current: &'c Current) -> &'c Fallback {
+        let model = self.way.as_ref().and_then(|way| way.model.as_ref());
+        model.map_or(&current.snapshot.models.routing.fallback, |model| &model.fallback)
+    }
+
+    /// The target whose turn it is. One that began to rest meanwhile lets the others go first.
+    fn pop(&mut self, current: &Current, now: Instant) -> Option<Route> {
+        let fit = self.left.iter().position(|route| current.targets.is_fit(&route.target, now)).unwrap_or_default();
+        self.left.remove(fit)
+    }
+
+    /// An attempt begins.
+    fn begin(&mut self, current: &Arc<Current>, route: &Route) {
+        current.targets.asked(&route.target.provider.name);
+        self.attempt = current.targets.health(&route.target).map(|health| Attempt {
+            current: Arc::clone(current),
+            health: Arc::clone(health),
+            probe: health.begin(Instant::now()),
+            answered: false,
+        });
+    }
+
+    /// The target answers: what the client sends is its own business.
+    pub(super) fn answered(&mut self) {
+        if let Some(attempt) = self.attempt.as_mut().filter(|attempt| !attempt.answered) {
+            attempt.answered = true;
+            attempt.end(Verdict::Answered);
+        }
+    }
+
+    /// The target failed after it had begun to answer.
+    pub(super) fn broke(&mut self) {
+        self.failed(Trigger::Status(502), None);
+    }
+
+    /// The target failed; told once an attempt.
+    fn failed(&mut self, trigger: Trigger, wait: Option<Duration>) {
+        if let Some(mut attempt) = self.attempt.take() {
+            let verdict = if is_fault(trigger) { Verdict::Failed(wait) } else { Verdict::Answered };
+            if !(attempt.answered && verdict == Verdict::Answered) {
+                attempt.end(verdict);
+            }
+        }
+    }
+
+    /// What was tried in vain, for the log: `bedrock:503,bedrock-west:connect`.
+    pub(super) fn path(&self) -> String {
+        let mut path = String::new();
+        for (provider, trigger) in &self.past {
+            let comma = if path.is_empty() { "" } else { "," };
+            // Writing to a string cannot fail.
+            let _ = match trigger {
+                Trigger::Connect => write!(path, "{comma}{}:connect", provider.name),
+                Trigger::Timeout => write!(path, "{comma}{}:timeout", provider.name),
+                Trigger::Status(status) => write!(path, "{comma}{}:{status}", provider.name),
+            };
+        }
+        path
+    }
+
+    /// The providers that were tried in vain, and why.
+    pub(super) fn past(&self) -> &[(Arc<Provider>, Trigger)] {
+        &self.past
+    }
+}
+
+/// Notes a failure, and says whether another try follows. Then the attempt has to end in a way that leads to [`turn`].
+pub(super) fn again(ctx: &mut Ctx, fault: Fault) -> bool {
+    let Some(exchange) = ctx.exchange.as_mut() else { return false };
+    let Fault { error, trigger } = fault;
+    let wait = error.retry_after.as_deref().and_then(|header| retry::retry_after(header, SystemTime::now()));
+    let provider = Arc::clone(&exchange.route.target.provider);
+    let overdue = provider.timeouts.total.filter(|_| !exchange.stream).is_some_and(|total| exchange.started.elapsed() >= total);
+    let over = exchange.committed || exchange.control.is_ending() || exchange.control.is_gone() || overdue;
+    let tries = &mut exchange.tries;
+    tries.failed(trigger, wait.filter(|_| matches!(trigger, Trigger::Status(429 | 503))));
+    let current = &*ctx.current;
+    if over || tries.due.is_some() || !tries.fallback(current).takes(trigger) {
+        return false;
+    }
+    let rules = &current.snapshot.models.routing.retry;
+    if !tries.left.is_empty() {
+        tries.due = Some(Duration::ZERO);
+    } else if let Some(way) = &tries.way
+        && tries.round < rules.attempts
+        && wait.is_none_or(|wait| wait <= rules.most)
+        && current.targets.may_retry(&provider.name)
+    {
+        let pause = retry::pause(rules, tries.round, fastrand::f64());
+        tries.due = Some(pause.max(wait.unwrap_or_default()));
+        tries.left = way.routes().collect();
+        tries.round += 1;
+    } else {
+        return false;
+    }
+    debug!("{}: {} failed ({error}), trying again", ctx.request_id, provider.name);
+    tries.past.push((provider, trigger));
+    tries.error = Some(error);
+    true
+}
+
+/// Plans the next try that can be planned, and begins it. `several` says whether it may be several calls.
+///
+/// # Errors
+/// What the client is told when there is none: the last failure, else why the first target cannot be asked.
+pub(super) async fn turn(tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx, several: bool) -> Result<Draft, ApiError> {
+    let current = Arc::clone(&ctx.current);
+    let mut first = tries.error.clone();
+    while let Some(route) = tries.pop(&current, Instant::now()) {
+        ctx.routed = Some(route.clone());
+        match draft(tries, &route, head, &current, ctx) {
+            Ok(draft) if several || draft.fan.is_none() => match wait_ready(&draft.upstream).await {
+                Ok(()) => {
+                    tries.begin(&current, &route);
+                    if !tries.may_go_on(&current) {
+                        tries.saved = None;
+                    }
+                    return Ok(draft);
+                }
+                Err(error) => _ = first.get_or_insert(error),
+            },
+            Ok(_) => {}
+            Err(error) => _ = first.get_or_insert(error),
+        }
+    }
+    Err(first.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way.")))
+}
+
+fn draft(tries: &Tries, route: &Route, head: &RequestHeader, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
+    let saved = tries.saved.as_ref().ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
+    let upstream = upstream(current, &route.target.provider)?;
+    ctx.timed(|ctx| {
+        let now = ctx.received.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let asked = Asked {
+            surface: saved.surface,
+            model: &ctx.model,
+            query: head.uri.query(),
+            stream: saved.stream,
+            repeated: saved.repeated,
+            headers: &head.headers,
+            body: &saved.body,
+            request_id: &ctx.request_id,
+            now,
+        };
+        plan::plan(&asked, route.clone(), upstream)
+    })
+}
+
+/// A provider's live side.
+///
+/// # Errors
+/// 503 if it has none.
+pub(super) fn upstream(current: &Current, provider: &Provider) -> Result<Arc<Upstream>, ApiError> {
+    let upstream = current.upstreams.of(&provider.name).map(Arc::clone);
+    upstream.ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", provider.name)))
+}
