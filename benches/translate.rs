@@ -4,12 +4,13 @@
 mod common;
 
 use std::fs;
+use std::hash::RandomState;
 use std::hint::black_box;
 
 use adit::chat::capability::Capabilities;
-use adit::chat::{ApiError, Encoded, Envelope, Options, Policy, Restore};
+use adit::chat::{ApiError, CachePoint, Encoded, Envelope, Options, Part, Policy, Restore};
 use adit::dialect::{Surface, openai};
-use adit::translate::{Api, Client, Question, Target, Translation};
+use adit::translate::{Api, Client, Question, Target, Translation, prefix};
 use adit::wire::eventstream;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
@@ -29,6 +30,21 @@ fn requests(criterion: &mut Criterion) {
         group.bench_with_input(BenchmarkId::from_parameter(case), &body, |bencher, body| {
             bencher.iter(|| translate(black_box(body), &capabilities).expect("the request is valid"));
         });
+    }
+    group.finish();
+}
+
+/// What affinity to a prompt cache costs: the look that all bodies get, and the hashes of one with a marker at its end.
+fn prefixes(criterion: &mut Criterion) {
+    let hasher = RandomState::new();
+    let mut group = criterion.benchmark_group("translate/prefix");
+    for (case, body) in common::bodies() {
+        group.throughput(Throughput::Bytes(body.len() as u64));
+        group.bench_with_input(BenchmarkId::new("may_mark", case), &body, |bencher, body| bencher.iter(|| prefix::may_mark(black_box(body.as_bytes()))));
+        let mut question = Question::decode(Surface::ChatCompletions, "", &body).expect("the request is valid");
+        let last = question.request.messages.last_mut().expect("it has messages");
+        last.parts.push(Part::CachePoint(CachePoint::default()));
+        group.bench_function(BenchmarkId::new("prefixes", case), |bencher| bencher.iter(|| prefix::prefixes(black_box(&question.request), &hasher)));
     }
     group.finish();
 }
@@ -101,5 +117,5 @@ fn bodies(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, requests, streams, bodies);
+criterion_group!(benches, requests, prefixes, streams, bodies);
 criterion_main!(benches);

@@ -17,6 +17,7 @@ pub mod media;
 pub mod names;
 pub mod pairs;
 mod policy;
+mod prefix;
 pub mod read;
 pub mod redact;
 pub mod refusal;
@@ -30,6 +31,7 @@ pub use encoded::{Encoded, Options, Restore};
 pub use error::{ApiError, ErrorKind};
 pub use event::{End, Event, EventDecoder, EventEncoder};
 pub use policy::{Ledger, Policy, Unknown, Unsupported};
+pub use prefix::CachedPrefix;
 pub use request::{
     Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, SearchResult, Source, Tool, ToolChoice,
     ToolResult, ToolUse,

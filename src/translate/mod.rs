@@ -6,6 +6,7 @@
 
 pub mod body;
 pub mod choices;
+pub mod prefix;
 pub mod question;
 pub mod reframe;
 pub mod relay;
