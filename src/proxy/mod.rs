@@ -27,7 +27,7 @@ use bytes::Bytes;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::upstreams::peer::HttpPeer;
-use pingora_proxy::{FailToProxy, ProxyHttp, Session};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::watch;
 
 use crate::dialect::Dialect;
@@ -164,6 +164,11 @@ impl ProxyHttp for Gateway {
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &pingora::Error) -> bool {
         // The access line tells it, once, and without the upstream's address.
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _session: &Session, _ctx: &Ctx, _error: &pingora::Error, _context: ProxyWarnLogContext) -> bool {
+        // So do the access line and the metrics of failed tries.
         true
     }
 

@@ -421,6 +421,16 @@ impl Upstream {
         }
     }
 
+    /// A connection, if one waits to be accepted.
+    pub(crate) fn poll(&self) -> Option<Client> {
+        self.listener.set_nonblocking(true).unwrap();
+        let waiting = self.listener.accept();
+        self.listener.set_nonblocking(false).unwrap();
+        let (stream, _) = waiting.ok()?;
+        stream.set_nonblocking(false).unwrap();
+        Some(Client::new(stream))
+    }
+
     /// Whether no connection waits to be accepted.
     pub(crate) fn is_unused(&self) -> bool {
         self.listener.set_nonblocking(true).unwrap();
