@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
+use super::FileRead;
+
 /// Line and column, both from 1; the column counts characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Position {
@@ -35,18 +37,26 @@ impl fmt::Display for Mistake {
 
 /// Every mistake of a configuration, one a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Errors(pub(super) Vec<Mistake>);
+pub struct Errors {
+    pub(super) mistakes: Vec<Mistake>,
+    /// The files they were found in, and their good neighbours; none for what is embedded.
+    pub files: Vec<FileRead>,
+}
 
 impl Errors {
+    pub(super) fn new(mistakes: Vec<Mistake>) -> Self {
+        Errors { mistakes, files: Vec::new() }
+    }
+
     /// One by one, in the order of the files.
     pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
-        self.0.iter()
+        self.mistakes.iter()
     }
 }
 
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, mistake) in self.0.iter().enumerate() {
+        for (index, mistake) in self.mistakes.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

@@ -8,6 +8,7 @@
 //! Parsed, not validated: strings become addresses, endpoints, durations and targets here, once. Every mistake is reported, all at once, as
 //! `file:line:column: key.path: what was expected, what was found`. The process environment is passed in, so nothing here is global.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -51,6 +52,34 @@ struct Source {
     text: String,
     /// Whether the operator wrote it.
     own: bool,
+}
+
+/// A file of a configuration, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRead {
+    /// Where it is, from the root: a daemon leaves its folder.
+    pub path: PathBuf,
+    /// Tells one text from another, without the secrets in it; `None` when there was nothing to read.
+    digest: Option<u64>,
+}
+
+impl FileRead {
+    fn new(path: &Path, text: Option<&str>) -> Self {
+        let digest = text.map(|text| {
+            let mut hasher = DefaultHasher::new();
+            text.hash(&mut hasher);
+            hasher.finish()
+        });
+        FileRead { path: std::path::absolute(path).unwrap_or_else(|_| path.to_owned()), digest }
+    }
+}
+
+impl Snapshot {
+    /// What the operator should know although it is no mistake: keys of his own files that have no effect in this version.
+    #[must_use]
+    pub fn notes(&self) -> Vec<String> {
+        self.notes.clone()
+    }
 }
 
 /// Reads the configuration: `path`, else `ADIT_CONFIG`, else `conf/adit.yaml` if it is there, else the embedded one; and the model map that it names.
@@ -104,16 +133,25 @@ fn load_with(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>, names: &
     let Some(path) = find(path, env) else {
         return embedded(env, names);
     };
-    let adit = read(&path)?;
-    let mut files = vec![path.clone()];
+    let mut files = Vec::new();
+    match load_files(&path, &mut files, env, names) {
+        Ok(snapshot) => Ok(Snapshot { files, ..snapshot }),
+        Err(errors) => Err(Errors { files, ..errors }),
+    }
+}
+
+fn load_files(path: &Path, files: &mut Vec<FileRead>, env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
+    let mut read = |path: &Path| {
+        let source = read(path);
+        files.push(FileRead::new(path, source.as_ref().ok().map(|source| source.text.as_str())));
+        source
+    };
+    let adit = read(path)?;
     let models = |models: Option<PathBuf>| {
         let models = models.unwrap_or_else(|| PathBuf::from(MODELS_NAME));
-        let models = path.parent().map_or_else(|| models.clone(), |folder| folder.join(&models));
-        files.push(models.clone());
-        read(&models)
+        read(&path.parent().map_or_else(|| models.clone(), |folder| folder.join(&models)))
     };
-    let snapshot = assemble(&adit, models, env, names)?;
-    Ok(Snapshot { files, ..snapshot })
+    assemble(&adit, models, env, names)
 }
 
 fn embedded(env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
@@ -128,7 +166,7 @@ fn read(path: &Path) -> Result<Source, Errors> {
         Err(error) => {
             let mistakes = Mistakes::new(&name, true);
             mistakes.add_unplaced("", format!("expected a readable file, but {error}"));
-            Err(Errors(mistakes.into_parts().0))
+            Err(Errors::new(mistakes.into_parts().0))
         }
     }
 }
@@ -148,7 +186,7 @@ fn assemble(
     let (mut found, mut notes) = of_adit.into_parts();
 
     let map = match models(file.models) {
-        Err(Errors(mistakes)) => {
+        Err(Errors { mistakes, .. }) => {
             found.extend(mistakes);
             None
         }
@@ -181,7 +219,7 @@ fn assemble(
     }
     match map {
         Some(models) if found.is_empty() => Ok(Snapshot { process: file.process, models, files: Vec::new(), notes }),
-        _ => Err(Errors(found)),
+        _ => Err(Errors::new(found)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the code trusts: a configuration that was read, checked and typed as a whole.
 //!
-//! A request takes one `Arc` of the [`Snapshot`] and keeps it. [`Process`] holds what needs a new process to change, [`ModelMap`] what a reload may replace.
+//! A request takes one `Arc` of the [`Snapshot`] and keeps it; a reload replaces it as a whole, but for what [`Process::fixed_but_changed`] names.
 //! Nothing here can be wrong any more; what an operator may get wrong is the business of the readers beside this module.
 
 use std::collections::{BTreeMap, HashMap};
@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::FileRead;
 use super::secret::Secret;
 use crate::chat::Policy;
 use crate::chat::capability::Capabilities;
@@ -19,21 +20,13 @@ use crate::provider::{anthropic, openai, vertex};
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
-    /// Listeners, limits, timeouts: fixed for the life of the process.
+    /// Listeners, limits, timeouts.
     pub process: Process,
     /// Providers, models and how to choose among them.
     pub models: ModelMap,
     /// The files it was read from; none for what is embedded.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<FileRead>,
     pub(super) notes: Vec<String>,
-}
-
-impl Snapshot {
-    /// What the operator should know although it is no mistake: keys of his own files that have no effect in this version.
-    #[must_use]
-    pub fn notes(&self) -> Vec<String> {
-        self.notes.clone()
-    }
 }
 
 /// What `conf/adit.yaml` says.
@@ -63,6 +56,22 @@ pub struct Process {
     pub keepalive: Option<Duration>,
     /// What the host framework is told.
     pub pingora: Pingora,
+}
+
+impl Process {
+    /// The keys whose values differ from another's although they are fixed for the life of a process.
+    #[must_use]
+    pub fn fixed_but_changed(&self, other: &Process) -> Vec<&'static str> {
+        let (a, b) = (&self.pingora, &other.pingora);
+        let keys = [
+            ("listen.http", self.http != other.http),
+            ("listen.https", self.https != other.https),
+            ("pingora.threads", a.threads != b.threads),
+            ("pingora.pid_file", a.pid_file != b.pid_file),
+            ("pingora.upgrade_sock", a.upgrade_sock != b.upgrade_sock),
+        ];
+        keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+    }
 }
 
 /// A TLS listener.

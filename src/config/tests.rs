@@ -271,6 +271,41 @@ fn files_are_found_beside_each_other() {
 }
 
 #[test]
+fn a_load_names_what_it_read_good_or_bad_and_tells_texts_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    let adit = folder.path().join("adit.yaml");
+    let names = |files: &[FileRead]| files.iter().map(|file| file.path.strip_prefix(folder.path()).unwrap().display().to_string()).collect::<Vec<_>>();
+    write("adit.yaml", "models: map.yaml");
+    let missing = load(Some(&adit), &no_env).unwrap_err().files;
+    assert_eq!(names(&missing), ["adit.yaml", "map.yaml"]);
+    write("map.yaml", "providers: { bedrock: { type: bedrock } }\nmodels: {}");
+    let good = load(Some(&adit), &no_env).unwrap().files;
+    assert_eq!(names(&good), ["adit.yaml", "map.yaml"]);
+    assert!(good[0] == missing[0] && good[1] != missing[1]);
+    write("map.yaml", "models: 1");
+    let bad = load(Some(&adit), &no_env).unwrap_err().files;
+    assert!(bad[0] == good[0] && bad[1] != good[1]);
+    std::fs::remove_file(&adit).unwrap();
+    assert_eq!(names(&load(Some(&adit), &no_env).unwrap_err().files), ["adit.yaml"]);
+}
+
+#[test]
+fn what_needs_another_process_is_named_and_nothing_else() {
+    let read = |adit: &str| parse(adit, FULL_MODELS, &no_env).unwrap().process;
+    let before = read(FULL_ADIT);
+    let fixed = |from: &str, to: &str| {
+        assert!(FULL_ADIT.contains(from));
+        before.fixed_but_changed(&read(&FULL_ADIT.replace(from, to)))
+    };
+    assert_eq!(fixed("127.0.0.1:8081", "127.0.0.1:8082"), ["listen.http"]);
+    assert_eq!(fixed("threads: 2, pid_file: /run/a.pid", "threads: 3, pid_file: /run/b.pid"), ["pingora.threads", "pingora.pid_file"]);
+    assert_eq!(fixed("/run/a.sock", "/run/b.sock"), ["pingora.upgrade_sock"]);
+    assert!(fixed("grace_period_seconds: 0", "grace_period_seconds: 1").is_empty());
+    assert!(fixed("max_body_bytes: 1000", "max_body_bytes: 2000").is_empty());
+}
+
+#[test]
 fn thousands_of_models_load_and_are_found() {
     let mut models = String::from("providers: { bedrock: { type: bedrock } }\nmodels:\n");
     for n in 0..5000 {
