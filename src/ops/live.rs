@@ -1,8 +1,9 @@
 //! What is in force: a configuration with the live state that belongs to it, replaced as a whole.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::config::snapshot::Snapshot;
 use crate::ops::targets::Targets;
@@ -17,41 +18,69 @@ pub struct Current {
     pub upstreams: Upstreams,
     /// How fit each target is.
     pub targets: Targets,
+    /// When it was read.
+    pub loaded: SystemTime,
 }
 
 impl Current {
     /// A first configuration; nothing is looked up or fetched yet.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
-        Current { upstreams: Upstreams::new(&snapshot.models), targets: Targets::default().renewed(&snapshot.models), snapshot }
+        let (upstreams, targets) = (Upstreams::new(&snapshot.models), Targets::default().renewed(&snapshot.models));
+        Current { snapshot, upstreams, targets, loaded: SystemTime::now() }
     }
 
     /// The next configuration, with the live state of everything that did not change.
     #[must_use]
     pub fn renewed(&self, snapshot: Snapshot) -> Self {
-        Current { upstreams: self.upstreams.renewed(&snapshot.models), targets: self.targets.renewed(&snapshot.models), snapshot }
+        let (upstreams, targets) = (self.upstreams.renewed(&snapshot.models), self.targets.renewed(&snapshot.models));
+        Current { snapshot, upstreams, targets, loaded: SystemTime::now() }
     }
+}
+
+/// A newer configuration that was not taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// How many. What they are may hold secrets: that is for the log.
+    pub mistakes: usize,
+    /// When.
+    pub at: SystemTime,
 }
 
 /// Where the configuration in force is kept. A request takes it once and lives by it to its end.
 #[derive(Debug)]
-pub struct Live(ArcSwap<Current>);
+pub struct Live {
+    current: ArcSwap<Current>,
+    refused: ArcSwapOption<Refused>,
+}
 
 impl Live {
     /// Starts with a configuration.
     #[must_use]
     pub fn new(current: Current) -> Self {
-        Live(ArcSwap::from_pointee(current))
+        Live { current: ArcSwap::from_pointee(current), refused: ArcSwapOption::empty() }
     }
 
     /// The configuration in force, for keeps. Lock-free.
     #[must_use]
     pub fn now(&self) -> Arc<Current> {
-        self.0.load_full()
+        self.current.load_full()
+    }
+
+    /// The newer configuration that was refused, if the one in force is not the newest.
+    #[must_use]
+    pub fn refused(&self) -> Option<Refused> {
+        self.refused.load().as_deref().copied()
     }
 
     /// Puts another configuration in force: for requests that come from now on.
     pub fn replace(&self, next: Current) {
-        self.0.store(Arc::new(next));
+        self.current.store(Arc::new(next));
+        self.refused.store(None);
+    }
+
+    /// Notes that a newer configuration was bad; the one in force stays.
+    pub fn refuse(&self, refused: Refused) {
+        self.refused.store(Some(Arc::new(refused)));
     }
 }

@@ -6,7 +6,7 @@
 //! <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/>
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, histogram_opts,
@@ -52,6 +52,29 @@ pub struct Outcome {
     pub error: Option<&'static str>,
 }
 
+/// What became of a reload of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// It is in force.
+    Applied,
+    /// It was bad; the one before it is in force.
+    Refused,
+    /// The files say what they said before.
+    Unchanged,
+}
+
+impl Reload {
+    const ALL: [Reload; 3] = [Reload::Applied, Reload::Refused, Reload::Unchanged];
+
+    fn word(self) -> &'static str {
+        match self {
+            Reload::Applied => "applied",
+            Reload::Refused => "refused",
+            Reload::Unchanged => "unchanged",
+        }
+    }
+}
+
 /// All metrics of the process.
 #[derive(Debug)]
 pub struct Metrics {
@@ -71,6 +94,9 @@ pub struct Metrics {
     turned_away: IntCounterVec,
     buffered: IntGauge,
     target_state: IntGaugeVec,
+    reloads: IntCounterVec,
+    reload_successful: IntGauge,
+    reload_success_at: IntGauge,
 }
 
 const SERVED: &[&str] = &["gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model"];
@@ -94,22 +120,23 @@ impl Metrics {
         };
         let with_error = [SERVED, &["error_type"]].concat();
         let with_type = [SERVED, &["gen_ai_token_type"]].concat();
-        let in_flight = IntGauge::new("adit_requests_in_flight", "Model requests that are being answered.")?;
-        registry.register(Box::new(in_flight.clone()))?;
-        let buffered = IntGauge::new("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?;
-        registry.register(Box::new(buffered.clone()))?;
         let target_state = IntGaugeVec::new(
             Opts::new("adit_target_state", "How fit a target is: 0 it is asked, 1 a request tries whether it is well again, 2 it rests."),
             &["provider", "target"],
         )?;
         registry.register(Box::new(target_state.clone()))?;
-        Ok(Metrics {
+        let gauge = |name: &str, help: &str| {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let metrics = Metrics {
             requests: counter(
                 "adit_requests_total",
                 "Answered requests, by route, by the status the client got (0: it left before one) and by model.",
                 &["route", "status", "gen_ai_request_model"],
             )?,
-            in_flight,
+            in_flight: gauge("adit_requests_in_flight", "Model requests that are being answered.")?,
             duration: histogram(
                 histogram_opts!("gen_ai_server_request_duration_seconds", "Time from the request to the end of its answer.", DURATION_BUCKETS.to_vec()),
                 &with_error,
@@ -149,10 +176,21 @@ impl Metrics {
                 &["gen_ai_request_model", "provider", "reason"],
             )?,
             turned_away: counter("adit_overload_refusals_total", "Requests that were turned away because the house was full, by what was full.", &["full"])?,
-            buffered,
+            buffered: gauge("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?,
             target_state,
+            reloads: counter(
+                "adit_config_reloads_total",
+                "Reloads of the configuration: applied, refused, or unchanged when a file was touched and says what it said before.",
+                &["result"],
+            )?,
+            reload_successful: gauge("adit_config_last_reload_successful", "Whether the newest configuration is in force (1), or was refused (0).")?,
+            reload_success_at: gauge("adit_config_last_reload_success_timestamp_seconds", "When the configuration in force was read.")?,
             registry,
-        })
+        };
+        // A rate needs a series from the start.
+        Reload::ALL.iter().for_each(|result| drop(metrics.reloads.with_label_values(&[result.word()])));
+        metrics.configured(SystemTime::now());
+        Ok(metrics)
     }
 
     /// Counts a request from now until the guard is dropped.
@@ -242,6 +280,22 @@ impl Metrics {
         }
     }
 
+    /// Counts a reload of the configuration.
+    pub fn reloaded(&self, result: Reload, at: SystemTime) {
+        self.reloads.with_label_values(&[result.word()]).inc();
+        match result {
+            Reload::Applied => self.configured(at),
+            Reload::Refused => self.reload_successful.set(0),
+            Reload::Unchanged => {}
+        }
+    }
+
+    fn configured(&self, at: SystemTime) {
+        let seconds = at.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        self.reload_successful.set(1);
+        self.reload_success_at.set(i64::try_from(seconds).unwrap_or(i64::MAX));
+    }
+
     /// All metrics in the text format, with the content type to send it under.
     ///
     /// # Errors
@@ -305,5 +359,23 @@ mod tests {
         }
         drop(guard);
         assert_eq!(metrics.in_flight.get(), 0);
+    }
+
+    #[test]
+    fn reloads_are_counted_from_nothing_and_the_last_one_shows() {
+        let metrics = Metrics::new().unwrap();
+        let has = |line: &str| {
+            let text = String::from_utf8(metrics.render().unwrap().0).unwrap();
+            assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+        };
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        has(r#"adit_config_reloads_total{result="refused"} 0"#);
+        has("adit_config_last_reload_successful 1");
+        metrics.reloaded(Reload::Applied, at(7));
+        metrics.reloaded(Reload::Refused, at(8));
+        metrics.reloaded(Reload::Unchanged, at(9));
+        has(r#"adit_config_reloads_total{result="refused"} 1"#);
+        has("adit_config_last_reload_successful 0");
+        has("adit_config_last_reload_success_timestamp_seconds 7");
     }
 }

@@ -15,7 +15,7 @@ use crate::config::{self, snapshot::Model};
 use crate::dialect::Dialect;
 use crate::dialect::anthropic::downstream::models as anthropic;
 use crate::dialect::openai::downstream::models as openai;
-use crate::ops::live::Current;
+use crate::ops::live::{Current, Refused};
 use crate::policy::health::Fitness;
 use crate::policy::route;
 use crate::proxy::Shared;
@@ -83,7 +83,7 @@ pub(super) async fn serve(page: Page<'_>, shared: &Shared, session: &mut Session
     let current = &*ctx.current;
     let reply = match page {
         Page::Health => Reply::json(200, br#"{"status":"healthy","service":"ai-gateway"}"#.to_vec()),
-        Page::Ready => ready(current),
+        Page::Ready => ready(current, shared.live.refused()),
         Page::Metrics => {
             shared.metrics.observe(&shared.load, current.targets.states(Instant::now()));
             let (body, content_type) = shared.metrics.render().map_err(|_| ApiError::new(ErrorKind::Internal, "The metrics could not be written."))?;
@@ -180,7 +180,8 @@ pub(super) fn clip(text: &str) -> &str {
     text.get(..end).unwrap_or(text)
 }
 
-fn ready(current: &Current) -> Reply {
+/// A refused configuration leaves the old one serving: that is no reason to take the process out of the balance.
+fn ready(current: &Current, refused: Option<Refused>) -> Reply {
     let mut body = Vec::with_capacity(256);
     let mut any = false;
     Object::write(&mut body, |page| {
@@ -206,6 +207,14 @@ fn ready(current: &Current) -> Reply {
                         target.number("rest_seconds", left.as_secs() + 1);
                     }
                 });
+            }
+        });
+        page.object("config", |config| {
+            config.string("state", if refused.is_some() { "refused" } else { "current" });
+            config.string("loaded", &humantime::format_rfc3339_millis(current.loaded).to_string());
+            if let Some(Refused { mistakes, at }) = refused {
+                config.number("mistakes", mistakes as u64);
+                config.string("refused", &humantime::format_rfc3339_millis(at).to_string());
             }
         });
         page.string("status", if any { "ready" } else { "not ready" });
