@@ -188,3 +188,23 @@ impl Upstreams {
         live.chain(unusable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[test]
+    fn what_did_not_change_stays_as_it_is() {
+        let map = |text: &str| config::parse("", &format!("{text}models: {{}}\n"), &|_| None).unwrap().models;
+        let before = Upstreams::new(&map(
+            "providers:\n  kept: { type: openai, base_url: 'http://127.0.0.1:1', api_key: a }\n  rekeyed: { type: openai, base_url: 'http://127.0.0.1:2', api_key: a }\n  gone: { type: anthropic, api_key: a }\n  aws: { type: bedrock, region: us-east-1 }\n",
+        ));
+        let after = before.renewed(&map(
+            "providers:\n  new: { type: anthropic, api_key: a }\n  aws: { type: bedrock, region: us-east-1 }\n  rekeyed: { type: openai, base_url: 'http://127.0.0.1:2', api_key: b }\n  kept: { type: openai, base_url: 'http://127.0.0.1:1', api_key: a, timeouts: { connect: 1s } }\n",
+        ));
+        let same = |name: &str| Arc::ptr_eq(before.of(name).unwrap(), after.of(name).unwrap());
+        assert!(same("kept") && same("aws"));
+        assert!(!same("rekeyed") && after.of("gone").is_none() && after.of("new").is_some());
+    }
+}
