@@ -20,8 +20,8 @@ use log::warn;
 
 use crate::ops::access_log;
 
-/// The gateway's own words, quiet about its host's.
-const DEFAULT_LOG: &str = "warn,adit=info,access=info";
+/// The gateway's own words, quiet about its host's. Those who watch files warn of every watched folder that goes, as kubelet's do.
+const DEFAULT_LOG: &str = "warn,adit=info,access=info,notify=error";
 /// Bad usage or a bad configuration.
 const EXIT_USAGE: u8 = 2;
 

@@ -24,6 +24,7 @@ use pingora::services::background::BackgroundService;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::ops::reload::Progress;
 use crate::proxy::Shared;
 
 /// The pause between two looks at what cannot be waited for otherwise.
@@ -227,6 +228,17 @@ fn remove_pid(file: &Path) {
 pub(super) fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         warn!("cannot notify the service manager: {error}");
+    }
+}
+
+/// Tells the service manager how a reload goes; one that asked for it waits for the end.
+pub(super) fn tell_reload(progress: Progress) {
+    match progress {
+        Progress::Begun => {
+            let now = NotifyState::monotonic_usec_now().inspect_err(|error| warn!("cannot read the monotonic clock: {error}")).ok();
+            tell(&[Some(NotifyState::Reloading), now].into_iter().flatten().collect::<Vec<_>>());
+        }
+        Progress::Ended => tell(&[NotifyState::Ready]),
     }
 }
 

@@ -9,14 +9,16 @@ use async_trait::async_trait;
 use log::{info, warn};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
+use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 
-use super::process::{Drain, Ready, Restart, Signals, check_folder, make_folder, writable};
+use super::process::{Drain, Ready, Restart, Signals, check_folder, make_folder, tell_reload, writable};
 use super::{EXIT_USAGE, Serve, complain, say};
 use crate::config;
 use crate::config::snapshot::{Process, Snapshot};
 use crate::ops::live::Current;
 use crate::ops::metrics::Metrics;
+use crate::ops::reload::Reloader;
 use crate::proxy::{self, Shared};
 
 /// For the host: for ever. [`Drain`] ends the process earlier.
@@ -96,13 +98,13 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
         part(&mut server);
     }
     let pid_file = process.pingora.pid_file.clone();
-    server.add_service(background_service("upstreams", KeepUpstreams { shared: Arc::clone(&shared) }));
+    let keep = server.add_service(background_service("configuration", KeepConfiguration { shared: Arc::clone(&shared), file }));
     server.add_service(background_service("drain", Drain { shared: Arc::clone(&shared), pid_file: pid_file.clone() }));
     let mut proxy = proxy::service(&server.configuration, shared);
     proxy.add_tcp(&listen);
     info!("listening on http://{listen}");
     let proxy = server.add_service(proxy);
-    server.add_service(background_service("ready", Ready { pid_file, listen })).add_dependency(proxy);
+    server.add_service(background_service("ready", Ready { pid_file, listen })).add_dependencies([proxy, keep]);
     server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart }) });
     ExitCode::SUCCESS
 }
@@ -137,17 +139,25 @@ fn host_conf(process: &Process, daemon: bool) -> ServerConf {
     }
 }
 
-/// Credentials and addresses, kept fresh beside the proxy.
-struct KeepUpstreams {
+/// The configuration in force: credentials and addresses kept fresh beside the proxy, and reloads.
+struct KeepConfiguration {
     shared: Arc<Shared>,
+    /// `None` for the embedded configuration.
+    file: Option<PathBuf>,
 }
 
 #[async_trait]
-impl BackgroundService for KeepUpstreams {
-    async fn start(&self, mut shutdown: ShutdownWatch) {
+impl BackgroundService for KeepConfiguration {
+    async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         self.shared.live.now().upstreams.spawn();
-        // The tasks live in this service's runtime, which ends with the process.
-        let _ = shutdown.wait_for(|stopping| *stopping).await;
+        let mut reloader = Reloader::new(self.file.clone(), &self.shared.live, &self.shared.metrics, tell_reload);
+        // From here on a SIGHUP is no end: the pid file may be written.
+        ready.notify_ready();
+        tokio::select! {
+            () = reloader.run() => {}
+            _ = shutdown.wait_for(|stopping| *stopping) => {}
+        }
+        // The tasks of the upstreams live in this service's runtime, which ends with the process.
         std::future::pending::<()>().await;
     }
 }

@@ -6,6 +6,8 @@ pub mod google;
 pub mod live;
 pub mod load;
 pub mod metrics;
+pub mod reload;
 pub mod resolve;
 pub mod targets;
 pub mod upstreams;
+mod watch;
