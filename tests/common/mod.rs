@@ -5,6 +5,7 @@
 
 pub(crate) mod far;
 pub(crate) mod h2;
+pub(crate) mod log;
 pub(crate) mod relays;
 
 use std::io::{Read, Write};
@@ -19,7 +20,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Gateway {
     child: Child,
     pub(crate) address: SocketAddr,
-    _files: tempfile::TempDir,
+    /// What it has logged.
+    pub(crate) log: log::Log,
+    files: tempfile::TempDir,
 }
 
 /// A model map with one provider at `upstream`.
@@ -60,15 +63,29 @@ impl Gateway {
                 .env("RUST_BACKTRACE", "1")
                 .envs(env.iter().copied())
                 .stdin(Stdio::null())
+                .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
+            let log = log::Log::of(child.stderr.take().unwrap());
             if healthy(&mut child, address) {
-                return Gateway { child, address, _files: files };
+                return Gateway { child, address, log, files };
             }
             let _ = child.kill();
             let _ = child.wait();
         }
         panic!("the daemon did not start");
+    }
+
+    /// The folder of its `adit.yaml` and `models.yaml`.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.files.path()
+    }
+
+    /// Puts a new file in the place of one of its files, as a whole.
+    pub(crate) fn rewrite(&self, name: &str, text: &str) {
+        let fresh = self.folder().join(format!("{name}.fresh"));
+        std::fs::write(&fresh, text).unwrap();
+        std::fs::rename(fresh, self.folder().join(name)).unwrap();
     }
 
     /// A new connection to it.
@@ -123,7 +140,7 @@ impl Gateway {
 
 /// An address for a daemon. Not one that the system hands out: before the daemon listens, another test's upstream could get it, or the very connection that asks
 /// whether it is there, which then talks to itself.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     loop {
         let port = fastrand::u16(10_000..32_000);
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
