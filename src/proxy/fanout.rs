@@ -153,7 +153,9 @@ async fn calls(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: 
             let count = u32::try_from(count).unwrap_or(u32::MAX);
             let translation = translation.clone();
             if exchange.stream {
-                return streamed(work, session, ctx, &translation, count).await;
+                let fault = streamed(work, session, ctx, &translation, count).await?;
+                pin(shared, ctx);
+                return Ok(fault);
             }
             let bodies = std::iter::repeat_n(exchange.body.clone(), count as usize).collect();
             let gathered = gather(work, session, bodies).await?;
@@ -167,8 +169,19 @@ async fn calls(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: 
         (Fan::Choices(_), _) => Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.").into()),
     };
     match written {
-        Ok((body, facts)) => whole(session, ctx, body, facts).await.map(|()| None),
+        Ok((body, facts)) => {
+            whole(session, ctx, body, facts).await?;
+            pin(shared, ctx);
+            Ok(None)
+        }
         Err(fault) => Ok(Some(fault)),
+    }
+}
+
+/// Notes who has the prompt cached now.
+fn pin(shared: &Shared, ctx: &mut Ctx) {
+    if let Some(exchange) = ctx.exchange.as_mut().filter(|exchange| exchange.committed) {
+        exchange.tries.pin(&shared.pins, &exchange.route.target);
     }
 }
 

@@ -17,14 +17,15 @@ use crate::config::snapshot::{OnDisconnect, Process, Provider, ProviderKind, Sna
 use crate::dialect::{self, Dialect, Place, Surface};
 use crate::ops::live::Current;
 use crate::ops::load::Full;
+use crate::policy::affinity::TargetKey;
 use crate::policy::route::{self, View, Wish};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, describe};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
-use crate::proxy::tries::{self, Saved, Tries};
+use crate::proxy::tries::{self, Cached, Saved, Tries};
 use crate::proxy::{Shared, downstream, upstream};
-use crate::translate::Facts;
+use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
 /// The longest request id a client may choose.
@@ -106,7 +107,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
     let body = read_body(shared, session, ctx).await?;
-    let (draft, tries) = decide(&place, session.req_header(), &body, &current, ctx).await?;
+    let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
     // Of the client's bytes no more is kept than another try would need.
     drop(body);
     if let Some(place) = &mut ctx.place {
@@ -144,18 +145,18 @@ pub(super) fn turned_away(shared: &Shared, full: Full) -> Refusal {
 }
 
 /// Decides where a request goes and what becomes of it.
-async fn decide(place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<(Draft, Tries), ApiError> {
+async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<(Draft, Tries), ApiError> {
     if place.surface.is_none() {
         let draft = native(place, head, body, current)?;
         upstream::wait_ready(&draft.upstream).await?;
         return Ok((draft, Tries::default()));
     }
-    let mut tries = ctx.timed(|ctx| find(place, head, body, current, ctx))?;
+    let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
     match tries::turn(&mut tries, head, ctx, true).await {
         Ok(draft) => Ok((draft, tries)),
         // Right after a start it is only now known that there are no credentials: another provider may do.
         Err(error) if error.kind == ErrorKind::NotConfigured => {
-            let mut tries = ctx.timed(|ctx| find(place, head, body, current, ctx))?;
+            let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
             let draft = tries::turn(&mut tries, head, ctx, true).await?;
             Ok((draft, tries))
         }
@@ -299,7 +300,7 @@ fn native(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current) 
 }
 
 /// Finds out where a request for a model may go.
-fn find(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ctx: &mut Ctx) -> Result<Tries, ApiError> {
+fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ctx: &mut Ctx) -> Result<Tries, ApiError> {
     let surface = place.surface.ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
     let (model, stream, repeated) = match &place.model {
         Some(model) => (model.clone(), matches!(surface, Surface::ConverseStream | Surface::InvokeStream), false),
@@ -315,10 +316,25 @@ fn find(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ct
     };
     let usable = Usable { current, trouble: Cell::default() };
     let now = Instant::now();
-    let view =
-        View { usable: &|provider| usable.ask(provider), fit: &|target| current.targets.is_fit(target, now), pinned: &|_| false, random: fastrand::u64(..) };
+    let cached = cached(shared, surface, &model, body, current);
+    let pin = cached.as_ref().and_then(|cached| shared.pins.find(&cached.model, &cached.prefixes));
+    let view = View {
+        usable: &|provider| usable.ask(provider),
+        fit: &|target| current.targets.is_fit(target, now),
+        pinned: &|target| pin.is_some_and(|pin| pin == TargetKey::of(&target.provider.name, &target.model)),
+        random: fastrand::u64(..),
+    };
     let way = route::route(&current.snapshot, &model, wish, &view).map_err(|error| usable.explain(error))?;
-    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone() }))
+    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone() }, cached))
+}
+
+/// What of a prompt may be in some target's cache; `None` where that decides nothing. A body that can't be read is refused later, by who plans it.
+fn cached(shared: &Shared, surface: Surface, model: &str, body: &Bytes, current: &Current) -> Option<Cached> {
+    let map = &current.snapshot.models;
+    let model = map.find(model).filter(|model| map.routing.cache_affinity && model.targets.len() > 1 && prefix::may_mark(body))?;
+    let question = Question::decode(surface, &model.name, std::str::from_utf8(body).ok()?).ok()?;
+    let prefixes = prefix::prefixes(&question.request, shared.pins.hasher());
+    (!prefixes.is_empty()).then(|| Cached { model: model.name.clone(), prefixes })
 }
 
 /// The model that a body names, whether it asks for a stream, and whether it says one of both more than once.

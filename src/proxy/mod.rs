@@ -34,6 +34,7 @@ use crate::dialect::Dialect;
 use crate::ops::live::{Current, Live};
 use crate::ops::load::Load;
 use crate::ops::metrics::Metrics;
+use crate::policy::affinity::Pins;
 pub use ctx::Ctx;
 pub use front::{Listener, service};
 
@@ -46,6 +47,8 @@ pub struct Shared {
     pub live: Live,
     /// How much is in the house.
     pub load: Arc<Load>,
+    /// Who has which prompt cached.
+    pins: Pins,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// Turns true when the last requests of a stopping process are to end.
@@ -56,7 +59,14 @@ impl Shared {
     /// Shared state under a first configuration.
     #[must_use]
     pub fn new(current: Current, metrics: Metrics) -> Self {
-        Shared { client: fanout::Client::new(), live: Live::new(current), load: Arc::default(), metrics, ending: watch::Sender::new(false) }
+        Shared {
+            client: fanout::Client::new(),
+            live: Live::new(current),
+            load: Arc::default(),
+            pins: Pins::default(),
+            metrics,
+            ending: watch::Sender::new(false),
+        }
     }
 
     /// Ends all requests that still run: each gets an error in its own dialect.
@@ -145,6 +155,11 @@ impl ProxyHttp for Gateway {
     async fn response_filter(&self, session: &mut Session, head: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         let no_body = session.req_header().method == http::Method::HEAD;
         response::head(head, no_body, ctx)?;
+        if head.status.is_success()
+            && let Some(exchange) = &mut ctx.exchange
+        {
+            exchange.tries.pin(&self.shared.pins, &exchange.route.target);
+        }
         upstream::answering(ctx);
         Ok(())
     }

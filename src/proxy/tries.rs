@@ -18,11 +18,12 @@ use bytes::Bytes;
 use log::debug;
 use pingora::http::RequestHeader;
 
-use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{Fallback, Provider, Trigger};
+use crate::chat::{ApiError, CachedPrefix, ErrorKind};
+use crate::config::snapshot::{Fallback, Provider, Target, Trigger};
 use crate::dialect::Surface;
 use crate::ops::live::Current;
 use crate::ops::upstreams::Upstream;
+use crate::policy::affinity::{Pins, TargetKey};
 use crate::policy::health::{Health, Verdict};
 use crate::policy::retry;
 use crate::policy::route::{Route, Way};
@@ -39,6 +40,15 @@ pub(super) struct Saved {
     /// The body says some things more than once.
     pub(super) repeated: bool,
     pub(super) body: Bytes,
+}
+
+/// What of a prompt may be in a target's cache.
+#[derive(Clone, Debug)]
+pub(super) struct Cached {
+    /// The model's name in the map.
+    pub(super) model: String,
+    /// Shortest first.
+    pub(super) prefixes: Vec<CachedPrefix>,
 }
 
 /// A failure, and what it may set off.
@@ -76,6 +86,8 @@ pub(super) struct Tries {
     left: VecDeque<Route>,
     /// What to plan from.
     saved: Option<Saved>,
+    /// What the target that answers has in its cache from then on.
+    cached: Option<Cached>,
     /// How often all of them were asked again.
     round: u32,
     /// The next turn comes after such a pause.
@@ -116,8 +128,16 @@ impl Drop for Attempt {
 
 impl Tries {
     /// The tries of a request for a model.
-    pub(super) fn new(way: Way, saved: Saved) -> Self {
-        Tries { left: way.routes().collect(), way: Some(way), saved: Some(saved), ..Tries::default() }
+    pub(super) fn new(way: Way, saved: Saved, cached: Option<Cached>) -> Self {
+        Tries { left: way.routes().collect(), way: Some(way), saved: Some(saved), cached, ..Tries::default() }
+    }
+
+    /// The target answers, and has the prompt cached up to its last marker: the next request with this beginning is to go there too.
+    pub(super) fn pin(&mut self, pins: &Pins, target: &Target) {
+        let Some(Cached { model, prefixes }) = self.cached.take() else { return };
+        if let Some(last) = prefixes.iter().rposition(|prefix| prefix.ttl.is_some()) {
+            pins.pin(&model, prefixes.get(last..=last).unwrap_or_default(), TargetKey::of(&target.provider.name, &target.model));
+        }
     }
 
     /// Whether a try may follow the one that runs.

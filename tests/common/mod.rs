@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod counting;
 pub(crate) mod far;
 pub(crate) mod h2;
 pub(crate) mod log;
@@ -346,6 +347,14 @@ impl Client {
             let (body, whole) = if bodiless { (Vec::new(), true) } else { self.body(&headers) };
             return Answer { status, headers, body, whole };
         }
+    }
+
+    /// Waits for the first byte of something, for any time; false at the end of the connection.
+    pub(crate) fn waits(&mut self) -> bool {
+        self.stream.set_read_timeout(None).unwrap();
+        let waits = !self.buffer.is_empty() || self.stream.peek(&mut [0]).is_ok_and(|read| read > 0);
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        waits
     }
 
     /// Reads a request as a server.

@@ -209,3 +209,67 @@ fn only_models_that_can_be_used_are_shown() {
     assert_eq!(names("bedrock"), "spread anthropic.shadowed-v1:0");
     assert_eq!(names("bedrock-eu"), "simple spread mixed");
 }
+
+/// All targets in their order.
+fn order(snapshot: &Snapshot, model: &str, resting: &[&str], pinned: Option<&str>, random: u64) -> Vec<String> {
+    let view =
+        View { usable: &|_| true, fit: &|target| !resting.contains(&target.model.as_str()), pinned: &|target| pinned == Some(target.model.as_str()), random };
+    route(snapshot, model, Wish::None, &view).unwrap().routes().map(|route| route.target.model.clone()).collect()
+}
+
+#[test]
+fn targets_are_tried_by_fitness_then_priority_then_place_then_weight() {
+    let snapshot = snapshot("");
+    for (resting, pinned, expected) in [
+        (&[][..], None, ["a.first", "a.second", "a.third"]),
+        (&["a.first"], None, ["a.second", "a.third", "a.first"]),
+        (&["a.first", "a.second"], None, ["a.third", "a.first", "a.second"]),
+        (&["a.first", "a.second", "a.third"], None, ["a.first", "a.second", "a.third"]),
+        (&[], Some("a.second"), ["a.second", "a.first", "a.third"]),
+        // No detour for a cache, and none to who rests.
+        (&[], Some("a.third"), ["a.first", "a.second", "a.third"]),
+        (&["a.second"], Some("a.second"), ["a.first", "a.third", "a.second"]),
+    ] {
+        assert_eq!(order(&snapshot, "spread", resting, pinned, 0), expected, "{resting:?} {pinned:?}");
+    }
+    let text = r#"
+providers: { x: { type: openai }, y: { type: openai }, z: { type: openai } }
+models:
+  several: { x: one, y: two, z: three }
+  listed: { targets: [{ provider: x, model: one }, { provider: y, model: two }, { provider: z, model: three }] }
+"#;
+    let with = |routing: &str| config::parse("", &format!("{text}{routing}"), &|name| (name == "OPENAI_API_KEY").then(|| "not-a-key".to_owned())).unwrap();
+    // The short form is an order, the list is a draw, and the operator's order is above both.
+    for random in 0..50 {
+        assert_eq!(order(&with(""), "several", &[], None, random), ["one", "two", "three"]);
+        let ordered = with("routing: { default_provider: x, fallback: { providers: [z, x] } }");
+        for model in ["several", "listed"] {
+            assert_eq!(order(&ordered, model, &[], None, random), ["three", "one", "two"]);
+        }
+    }
+    let drawn: std::collections::BTreeSet<_> = (0..50).map(|random| order(&with(""), "listed", &[], None, random)).collect();
+    assert_eq!(drawn.len(), 6, "every order comes");
+}
+
+#[test]
+fn shares_are_within_three_percent_of_the_weights() {
+    let text = "providers: { x: { type: openai }, y: { type: openai }, z: { type: openai } }\n\
+                models: { m: { targets: [{ provider: x, model: a, weight: 6 }, { provider: y, model: b, weight: 3 }, { provider: z, model: c, weight: 1 }] } }";
+    let snapshot = config::parse("", text, &|name| (name == "OPENAI_API_KEY").then(|| "not-a-key".to_owned())).unwrap();
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut firsts, mut seconds) = (HashMap::new(), HashMap::new());
+    for _ in 0..10_000 {
+        let order = order(&snapshot, "m", &[], None, random.u64(..));
+        *firsts.entry(order[0].clone()).or_insert(0) += 1;
+        if order[0] == "a" {
+            *seconds.entry(order[1].clone()).or_insert(0) += 1;
+        }
+    }
+    for (model, expected) in [("a", 6000), ("b", 3000), ("c", 1000)] {
+        let share: i32 = firsts[model];
+        assert!((share - expected).abs() <= 300, "{model}: {share} of 10,000");
+    }
+    // What is left is drawn by weight too: 3 to 1.
+    let (b, c) = (f64::from(seconds["b"]), f64::from(seconds["c"]));
+    assert!((b / (b + c) - 0.75).abs() < 0.03, "{b} {c}");
+}
