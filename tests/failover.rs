@@ -442,3 +442,105 @@ fn a_client_that_leaves_ends_the_request_or_has_it_read_to_its_end() {
         }
     }
 }
+
+#[test]
+fn what_passes_as_it_is_fails_over_in_every_framing() {
+    let (first, second) = (Upstream::new(), Upstream::new());
+    let gateway = Gateway::with_models(&two(&first.address.to_string(), &second.address.to_string(), ON_ALL), "", &[]);
+    let converse = r#"{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}"#;
+    let messages = r#"{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
+    let send = |path: &str, body: &str| {
+        let mut client = gateway.connect();
+        client.call("POST", path, "", body.as_bytes());
+        std::thread::spawn(move || client.answer())
+    };
+
+    // Converse frames: an exception behind the opening, then the second target's frames and nothing of the first's.
+    let sent = send("/model/claude-3-haiku/converse-stream", converse);
+    let (mut far, _) = first.exchange();
+    far.begin_answer();
+    far.chunk(&exception("modelStreamErrorException", "down"));
+    let (mut far, _) = second.exchange();
+    far.begin_answer();
+    far.delta("second");
+    far.end_stream();
+    let answer = sent.join().unwrap();
+    let names: Vec<String> = common::far::frames(&answer.body).into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["messageStart", "contentBlockDelta", "contentBlockStop", "messageStop", "metadata"]);
+    drop(far);
+
+    // The model's own API in its envelope, and for clients of Messages out of it.
+    for path in ["/model/claude-3-haiku/invoke-with-response-stream", "/v1/messages"] {
+        let body = if path.starts_with("/v1") { messages.replacen('{', r#"{"model":"claude-3-haiku","stream":true,"#, 1) } else { messages.to_owned() };
+        let sent = send(path, &body);
+        let (mut far, _) = first.exchange();
+        far.begin_stream();
+        far.enveloped(ANTHROPIC_STREAM[0]);
+        far.close();
+        let (mut far, request) = second.exchange();
+        assert!(request.line.contains("/invoke-with-response-stream "), "{}", request.line);
+        far.begin_stream();
+        ANTHROPIC_STREAM.iter().for_each(|event| far.enveloped(event));
+        far.end_chunks();
+        let answer = sent.join().unwrap();
+        assert_eq!((answer.status, answer.header("x-adit-attempts")), (200, Some("2")), "{path}: {:?}", String::from_utf8_lossy(&answer.body));
+        if path.starts_with("/v1") {
+            assert_eq!(answer.text().matches("event: message_start").count(), 1, "{path}");
+            assert!(answer.text().trim_end().ends_with(r#"{"type":"message_stop"}"#), "{path}");
+        } else {
+            assert_eq!(common::far::frames(&answer.body).len(), ANTHROPIC_STREAM.len(), "{path}");
+        }
+        drop(far);
+    }
+
+    // A whole answer of Bedrock's that breaks off.
+    let sent = send("/model/claude-3-haiku/converse", converse);
+    let (mut far, _) = first.exchange();
+    far.send(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"out\r\n");
+    far.close();
+    let (mut far, _) = second.exchange();
+    far.reply_text("second");
+    let answer = sent.join().unwrap();
+    assert_eq!(answer.json()["output"]["message"]["content"][0]["text"], "second");
+    assert_eq!(answer.header("x-adit-attempts"), Some("2"));
+    gateway.wait_metrics(&[r#"adit_failed_tries_total{gen_ai_request_model="claude-3-haiku",provider="one",reason="502"} 4"#.to_owned()]);
+}
+
+#[test]
+fn embeddings_move_on_from_one_call_to_many() {
+    let (first, second) = (Upstream::new(), Upstream::new());
+    let keys = "access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let models = format!(
+        "providers:\n  o: {{ type: openai, base_url: 'http://{}/v1', api_key: not-a-key }}\n  b: {{ type: bedrock, region: us-east-1, endpoint: 'http://{}', {keys} }}\n\
+         models:\n  vectors: {{ o: text-embedding-3-small, b: 'amazon.titan-embed-text-v2:0' }}\nrouting: {{ default_provider: o }}\n",
+        first.address, second.address
+    );
+    let gateway = Gateway::with_models(&models, "", &[]);
+    let mut client = gateway.connect();
+    client.call("POST", "/v1/embeddings", "", br#"{"model":"vectors","input":["a","b"],"encoding_format":"float"}"#);
+    let (mut far, _) = first.exchange();
+    far.reply("500 Internal Server Error", "", "{}");
+    for _ in 0..2 {
+        let (mut far, request) = second.exchange();
+        let number = if request.json()["inputText"] == "a" { 1 } else { 2 };
+        far.reply_closing_json(&format!(r#"{{"embedding":[{number}.0],"embeddingsByType":{{"float":[{number}.0]}},"inputTextTokenCount":1}}"#));
+    }
+    let answer = client.answer();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let vectors: Vec<f64> = answer.json()["data"].as_array().unwrap().iter().map(|item| item["embedding"][0].as_f64().unwrap()).collect();
+    assert_eq!(vectors, [1.0, 2.0]);
+}
+
+#[test]
+fn a_host_that_does_not_answer_at_one_address_is_asked_at_another() {
+    // On most machines this name has an address of each family, and nobody listens at the other one.
+    let upstream = Upstream::new();
+    let models = common::models(upstream.address).replace("127.0.0.1", "localhost");
+    let gateway = Gateway::with_models(&models, "", &[]);
+    for _ in 0..10 {
+        let sent = send(&gateway, Framing::Length, &chat(10, false));
+        let (mut far, _) = upstream.exchange();
+        far.reply_closing("ok");
+        assert_eq!(sent.join().unwrap().status, 200);
+    }
+}

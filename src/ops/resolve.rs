@@ -36,6 +36,11 @@ impl Addresses {
         known.get(index).copied()
     }
 
+    /// Whether there is more than one.
+    pub fn are_several(&self) -> bool {
+        self.known.load().len() > 1
+    }
+
     /// Looks the host up now.
     ///
     /// # Errors

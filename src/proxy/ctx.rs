@@ -76,6 +76,10 @@ pub(super) struct Exchange {
     pub(super) committed: bool,
     /// A deadline has passed.
     pub(super) timed_out: bool,
+    /// Which of the upstream's addresses is asked.
+    pub(super) address: usize,
+    /// One of them could not be reached.
+    pub(super) readdressed: bool,
     /// The next try is several calls, which are made beside the pump.
     pub(super) fan: Option<Fan>,
     /// What becomes of the answer.

@@ -311,7 +311,7 @@ fn unreachable(cause: Box<Error>) -> Fault {
 
 /// Sends a call and reads the head of its answer; an error answer is read to its end.
 async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, Open), Fault> {
-    let peer = find_peer(&work.provider, &work.upstream).await.map_err(|error| Fault { error, trigger: Trigger::Connect })?;
+    let peer = find_peer(&work.provider, &work.upstream, fastrand::usize(..)).await.map_err(|error| Fault { error, trigger: Trigger::Connect })?;
     let internal = |_| ApiError::new(ErrorKind::Internal, "The request could not be written.");
     let mut tries = 0;
     let (head, mut answer) = loop {

@@ -362,6 +362,8 @@ fn into_exchange(draft: Draft, tries: Tries, chunked: bool) -> (Exchange, Option
         tries,
         committed: false,
         timed_out: false,
+        address: fastrand::usize(..),
+        readdressed: false,
         fan: None,
         answer,
         control: downstream::detached(),

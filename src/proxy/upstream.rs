@@ -69,7 +69,7 @@ pub(super) async fn peer(shared: &Shared, session: &mut Session, ctx: &mut Ctx) 
         exchange.control.wake_at(next_wake(exchange, process));
         let provider = Arc::clone(&exchange.route.target.provider);
         let upstream = Arc::clone(&exchange.upstream);
-        match find_peer(&provider, &upstream).await {
+        match find_peer(&provider, &upstream, exchange.address).await {
             Ok(peer) => return Ok(Box::new(peer)),
             Err(error) => {
                 if !tries::again(ctx, Fault { error: error.clone(), trigger: Trigger::Connect }) {
@@ -80,9 +80,8 @@ pub(super) async fn peer(shared: &Shared, session: &mut Session, ctx: &mut Ctx) 
     }
 }
 /// One of a provider's addresses, and how to speak to it.
-pub(super) async fn find_peer(provider: &Provider, upstream: &Upstream) -> std::result::Result<HttpPeer, ApiError> {
+pub(super) async fn find_peer(provider: &Provider, upstream: &Upstream, number: usize) -> std::result::Result<HttpPeer, ApiError> {
     let timeouts = &provider.timeouts;
-    let number = fastrand::usize(..);
     let address = match upstream.addresses.pick(number) {
         Some(address) => Some(address),
         // Only before the first background look-up has come back.
@@ -258,8 +257,14 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
     Ok(())
 }
 
-/// There is no connection.
+/// There is no connection. Another address of the same host may do, else another target.
 pub(super) fn unreachable(mut cause: Box<Error>, ctx: &mut Ctx) -> Box<Error> {
+    if let Some(exchange) = ctx.exchange.as_mut().filter(|exchange| !exchange.readdressed && exchange.upstream.addresses.are_several()) {
+        exchange.readdressed = true;
+        exchange.address = exchange.address.wrapping_add(1);
+        cause.set_retry(true);
+        return cause;
+    }
     cause.set_retry(false);
     if tries::again(ctx, Fault { error: describe(&cause), trigger: Trigger::Connect }) { another() } else { cause }
 }
@@ -351,6 +356,7 @@ pub(super) async fn adopt_next(session: &Session, ctx: &mut Ctx) -> std::result:
     exchange.first_content = None;
     exchange.upstream_request_id = None;
     exchange.timed_out = false;
+    exchange.readdressed = false;
     if let Some(place) = &mut ctx.place {
         place.keep(held);
     }

@@ -93,6 +93,11 @@ impl Client {
         self.reply_text_with("connection: close\r\n", text);
     }
 
+    /// As a server: a whole JSON answer of this content, the last one on this connection.
+    pub(crate) fn reply_closing_json(&mut self, body: &str) {
+        self.reply("200 OK", "connection: close\r\n", body);
+    }
+
     fn reply_text_with(&mut self, headers: &str, text: &str) {
         let body = format!(
             r#"{{"output":{{"message":{{"role":"assistant","content":[{{"text":"{text}"}}]}}}},"stopReason":"end_turn","usage":{{"inputTokens":3,"outputTokens":2,"totalTokens":5}},"metrics":{{"latencyMs":1}}}}"#
