@@ -39,8 +39,8 @@ tokio::task_local! {
 
 /// What an HTTP/2 client without TLS sends first: RFC 9113, section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// How long a new connection may be silent: as long as a kept one.
-const FIRST_BYTES: Duration = Duration::from_secs(60);
+/// How long a connection may be silent between two requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// The application that the listener calls: tells the two versions of HTTP apart by a connection's first bytes.
 pub struct Listener {
@@ -61,7 +61,9 @@ pub fn service(conf: &Arc<ServerConf>, shared: Arc<Shared>) -> Service<Listener>
     let front = |h2c| {
         let mut options = HttpServerOptions::default();
         options.h2c = h2c;
-        options.h2_idle_timeout = Some(FIRST_BYTES);
+        options.h2_idle_timeout = Some(KEEP_ALIVE);
+        // No limit: what is left of it tells a kept connection from a new one.
+        options.keepalive_request_limit = Some(u32::MAX);
         Arc::new(Front { proxy: Arc::clone(&proxy), options, shared: Arc::clone(&shared) })
     };
     Service::new("gateway".to_owned(), Listener { http1: front(false), http2: front(true) })
@@ -70,13 +72,18 @@ pub fn service(conf: &Arc<ServerConf>, shared: Arc<Shared>) -> Service<Listener>
 #[async_trait]
 impl ServerApp for Listener {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let shared = &self.http1.shared;
         // TLS agrees on the version itself.
         if !stream.as_ref().as_any().is::<Socket>() {
             return self.http2.process_new(stream, shutdown).await;
         }
         let mut socket = stream.into_any().downcast::<Socket>().ok()?;
+        // Whoever opens a connection has something to say, and as long for it as for the rest of the head.
+        let patience = shared.live.now().snapshot.process.client_timeouts.head;
         let first = tokio::select! {
-            first = tokio::time::timeout(FIRST_BYTES, first_bytes(&mut *socket)) => first.ok()?.ok()?,
+            // A request that is there is served, however late it is.
+            biased;
+            first = tokio::time::timeout(patience, first_bytes(&mut *socket)) => first.ok()?.ok()?,
             () = self.http1.grace_is_over(shutdown) => return None,
         };
         socket.rewind(&first);
@@ -120,10 +127,13 @@ impl HttpServerApp for Front {
         };
         // Requests sent without waiting for the answers are answered in turn, as by other servers.
         h1.set_pipelining_enabled(true);
-        let patience = self.shared.live.now().snapshot.process.client_timeouts.head;
+        let is_kept = h1.get_keepalive_reuses_remaining() != self.options.keepalive_request_limit;
+        let head = self.shared.live.now().snapshot.process.client_timeouts.head;
+        // Nobody tells when the head of a next request begins. Pingora itself closes a kept connection that is silent for this long.
+        let patience = if is_kept { KEEP_ALIVE + head } else { head };
         let read = tokio::select! {
             biased;
-            // Of a plain connection the first byte is there; with TLS the wait for it counts too.
+            // Of a new plain connection the first byte is there; with TLS the wait for it counts too.
             read = tokio::time::timeout(patience, session.read_request()) => read,
             () = self.grace_is_over(shutdown) => return None,
         };

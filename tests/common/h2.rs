@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
@@ -15,17 +16,33 @@ use super::{Answer, Gateway};
 /// Sends one request on a connection of its own, its body in pieces of this length or, with 0, at once with its length. The answer comes when the thread ends; it
 /// is not whole if the stream was reset.
 pub(crate) fn send(gateway: &Gateway, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8], piece: usize) -> JoinHandle<Answer> {
-    let address = gateway.address;
-    let mut request = hyper::Request::builder().method(method).uri(format!("http://gateway.example{path}"));
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
     let body: BoxBody<Bytes, Infallible> = if piece == 0 {
         Full::new(Bytes::copy_from_slice(body)).boxed()
     } else {
         let frames: Vec<_> = body.chunks(piece).map(|piece| Ok(Frame::data(Bytes::copy_from_slice(piece)))).collect();
         StreamBody::new(futures::stream::iter(frames)).boxed()
     };
+    exchange(gateway.address, method, path, headers, body)
+}
+
+/// Sends one request whose body comes as it is written to what is given back, and ends when that is dropped.
+pub(crate) fn begin(address: SocketAddr, path: &str) -> (futures::channel::mpsc::UnboundedSender<Bytes>, JoinHandle<Answer>) {
+    let (sender, pieces) = futures::channel::mpsc::unbounded();
+    let body = StreamBody::new(futures::StreamExt::map(pieces, |piece| Ok(Frame::data(piece)))).boxed();
+    (sender, exchange(address, "POST", path, &[], body))
+}
+
+/// A body that is sent at once.
+pub(crate) fn body(text: &str) -> BoxBody<Bytes, Infallible> {
+    Full::new(Bytes::copy_from_slice(text.as_bytes())).boxed()
+}
+
+/// Sends one request on a connection of its own.
+pub(crate) fn exchange(address: SocketAddr, method: &str, path: &str, headers: &[(&str, &str)], body: BoxBody<Bytes, Infallible>) -> JoinHandle<Answer> {
+    let mut request = hyper::Request::builder().method(method).uri(format!("http://gateway.example{path}"));
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
     let request = request.body(body).unwrap();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -150,7 +150,7 @@ pub(crate) fn free_address() -> SocketAddr {
     }
 }
 
-fn healthy(child: &mut Child, address: SocketAddr) -> bool {
+pub(crate) fn healthy(child: &mut Child, address: SocketAddr) -> bool {
     let begun = std::time::Instant::now();
     while begun.elapsed() < PATIENCE {
         if child.try_wait().unwrap().is_some() {
@@ -257,7 +257,7 @@ impl Client {
         }
     }
 
-    fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
+    pub(crate) fn exactly(&mut self, length: usize) -> Option<Vec<u8>> {
         while self.buffer.len() < length {
             if !self.fill() {
                 return None;
@@ -319,6 +319,13 @@ impl Client {
             body.extend_from_slice(&piece);
         }
         (body, false)
+    }
+
+    /// What is left of an answer in chunks, of which something was read before.
+    pub(crate) fn answer_behind_head(&mut self) -> Vec<u8> {
+        let mut rest = self.read_until(b"\r\n0\r\n\r\n");
+        rest.truncate(rest.len() - b"\r\n0\r\n\r\n".len());
+        rest
     }
 
     /// One chunk; the last one is empty. `None` when the connection ends instead.
