@@ -61,6 +61,22 @@ impl Restart {
     }
 }
 
+/// A process that was started to take over; ends with the attempt if it does not come to that.
+struct Successor {
+    child: Child,
+    takes_over: bool,
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if !self.takes_over {
+            // It may be gone already, which is as good.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// What the signals mean to Pingora's server.
 pub(super) struct Signals {
     pub(super) upgrade_sock: PathBuf,
@@ -74,20 +90,31 @@ impl ShutdownSignalWatch for Signals {
         let [mut terminate, mut interrupt, mut quit, mut successor] =
             [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::user_defined2()].map(listen);
         loop {
-            tokio::select! {
+            let hand_over = async {
+                tokio::select! {
+                    () = next(&mut quit) => self.wait_for_successor(QUIT_PATIENCE, None).await.map_err(|reason| format!("QUIT: {reason}; start a successor with `-u` first")),
+                    () = next(&mut successor) => self.start_successor().await.map_err(|reason| format!("USR2: {reason}")),
+                }
+            };
+            // A stop does not wait for a successor that takes its time.
+            let ready = tokio::select! {
                 () = next(&mut terminate) => {
                     tell(&[NotifyState::Stopping]);
                     return ShutdownSignal::GracefulTerminate;
                 }
                 () = next(&mut interrupt) => return ShutdownSignal::FastShutdown,
-                () = next(&mut quit) => match self.wait_for_successor(QUIT_PATIENCE, None).await {
-                    Ok(()) => return ShutdownSignal::GracefulUpgrade,
-                    Err(reason) => error!("QUIT: {reason}; start a successor with `-u` first. Serving on"),
-                },
-                () = next(&mut successor) => match self.start_successor().await {
-                    Ok(()) => return ShutdownSignal::GracefulUpgrade,
-                    Err(reason) => error!("USR2: {reason}. Serving on"),
-                },
+                ready = hand_over => ready,
+            };
+            match ready {
+                Ok(()) => {
+                    // The host is deaf while it hands over.
+                    tokio::spawn(async move {
+                        next(&mut interrupt).await;
+                        std::process::exit(0);
+                    });
+                    return ShutdownSignal::GracefulUpgrade;
+                }
+                Err(reason) => error!("{reason}. Serving on"),
             }
         }
     }
@@ -103,15 +130,12 @@ async fn next(signal: &mut Option<Signal>) {
 impl Signals {
     async fn start_successor(&self) -> Result<(), String> {
         let Some(restart) = &self.restart else { return Err("this process cannot start a successor".to_owned()) };
-        let mut child = restart.start().map_err(|error| format!("cannot start {}: {error}", restart.program.display()))?;
+        let child = restart.start().map_err(|error| format!("cannot start {}: {error}", restart.program.display()))?;
         info!("started the process {} to take over", child.id());
-        let waits = self.wait_for_successor(SUCCESSOR_PATIENCE, Some(&mut child)).await;
-        if waits.is_err() {
-            // It may be gone already, which is as good.
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        waits
+        let mut successor = Successor { child, takes_over: false };
+        self.wait_for_successor(SUCCESSOR_PATIENCE, Some(&mut successor.child)).await?;
+        successor.takes_over = true;
+        Ok(())
     }
 
     /// Waits until somebody listens for the sockets, for a time, and only while the process that is to do it lives.
@@ -218,7 +242,7 @@ fn write_pid(file: &Path, process: u32) -> io::Result<()> {
 }
 
 /// Takes the pid file away, unless a successor has written its own.
-fn remove_pid(file: &Path) {
+pub(super) fn remove_pid(file: &Path) {
     if std::fs::read_to_string(file).is_ok_and(|text| text.trim() == std::process::id().to_string()) {
         let _ = std::fs::remove_file(file);
     }
@@ -274,25 +298,32 @@ impl Drain {
     async fn drained(&self) {
         let pingora = self.shared.live.now().snapshot.process.pingora.clone();
         // In any case: for bytes on their way, and for clients that are about to send a request on a connection that they hold.
-        tokio::time::sleep(Duration::from_secs(pingora.grace_period_seconds)).await;
-        if tokio::time::timeout(Duration::from_secs(pingora.graceful_shutdown_timeout_seconds), self.idle()).await.is_ok() {
+        let grace = Duration::from_secs(pingora.grace_period_seconds);
+        tokio::time::sleep(grace).await;
+        if tokio::time::timeout(Duration::from_secs(pingora.graceful_shutdown_timeout_seconds), self.idle(grace)).await.is_ok() {
             info!("every request has ended");
             return;
         }
         warn!("the time to stop is over: ending {} requests", self.shared.metrics.in_flight());
         self.shared.last_call();
-        if tokio::time::timeout(LAST_WORDS, self.idle()).await.is_err() {
+        if tokio::time::timeout(LAST_WORDS, self.idle(Duration::ZERO)).await.is_err() {
             warn!("{} requests did not take their last words", self.shared.metrics.in_flight());
         }
     }
 
-    /// Waits until nothing is in flight.
-    async fn idle(&self) {
-        // Twice: the last bytes of an HTTP/2 answer leave a moment after its request has ended.
-        let mut idle = 0;
-        while idle < 2 {
-            tokio::time::sleep(LOOK).await;
-            idle = if self.shared.metrics.in_flight() > 0 { 0 } else { idle + 1 };
+    /// Waits until every client has left, or none has asked for anything for `grace`: who was answered last may be about to ask again.
+    async fn idle(&self, grace: Duration) {
+        let silent = async {
+            let mut silence = Duration::ZERO;
+            // A look more: the last bytes of an HTTP/2 answer leave a moment after its request has ended.
+            while silence <= grace + LOOK {
+                tokio::time::sleep(LOOK).await;
+                silence = if self.shared.metrics.in_flight() > 0 { Duration::ZERO } else { silence + LOOK };
+            }
+        };
+        tokio::select! {
+            () = self.shared.deserted() => {}
+            () = silent => {}
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `adit serve`: wires configuration, background work and the proxy into one Pingora server.
 
 use std::net::TcpListener;
+use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 
-use super::process::{Drain, Ready, Restart, Signals, check_folder, make_folder, tell_reload, writable};
+use super::process::{Drain, Ready, Restart, Signals, check_folder, make_folder, remove_pid, tell_reload, writable};
 use super::{EXIT_USAGE, Serve, complain, say};
 use crate::config;
 use crate::config::snapshot::{Process, Snapshot};
@@ -89,7 +90,12 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
         }
     };
     let shared = Arc::new(Shared::new(Current::new(snapshot), metrics));
-    let restart = Restart::new(file.as_deref()).inspect_err(|error| warn!("USR2 will not start a successor: {error}")).ok();
+    let restart = if beside.is_empty() {
+        Restart::new(file.as_deref()).inspect_err(|error| warn!("USR2 will not start a successor: {error}")).ok()
+    } else {
+        // What runs beside the proxy has sockets that are not handed over.
+        None
+    };
 
     let opt = Opt { upgrade: options.upgrade, daemon: options.daemon, ..Opt::default() };
     let mut server = Server::new_with_opt_and_conf(opt, host_conf(&process, options.daemon));
@@ -104,8 +110,10 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
     proxy.add_tcp(&listen);
     info!("listening on http://{listen}");
     let proxy = server.add_service(proxy);
-    server.add_service(background_service("ready", Ready { pid_file, listen })).add_dependencies([proxy, keep]);
+    server.add_service(background_service("ready", Ready { pid_file: pid_file.clone(), listen })).add_dependencies([proxy, keep]);
     server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart }) });
+    // Only INT leads here: every other end is the drain's.
+    remove_pid(&pid_file);
     ExitCode::SUCCESS
 }
 
@@ -117,7 +125,10 @@ fn check(process: &Process, listen: &str, options: &Serve) -> Result<(), String>
     }
     if options.upgrade {
         let socket = &pingora.upgrade_sock;
-        make_folder(socket).and_then(|()| check_folder(socket)).map_err(|error| format!("pingora.upgrade_sock: {}: {error}", socket.display()))?;
+        make_folder(socket)
+            .and_then(|()| check_folder(socket))
+            .and_then(|()| SocketAddr::from_pathname(socket).map(drop))
+            .map_err(|error| format!("pingora.upgrade_sock: {}: {error}", socket.display()))?;
     } else {
         TcpListener::bind(listen).map_err(|error| format!("cannot listen on {listen}: {error}"))?;
     }

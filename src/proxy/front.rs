@@ -73,6 +73,7 @@ pub fn service(conf: &Arc<ServerConf>, shared: Arc<Shared>) -> Service<Listener>
 impl ServerApp for Listener {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let shared = &self.http1.shared;
+        let _counted = shared.connected();
         // TLS agrees on the version itself.
         if !stream.as_ref().as_any().is::<Socket>() {
             return self.http2.process_new(stream, shutdown).await;

@@ -106,7 +106,11 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
-    let body = read_body(shared, session, ctx).await?;
+    let body = tokio::select! {
+        biased;
+        body = read_body(shared, session, ctx) => body?,
+        () = shared.ended() => return Err(closing(upstream::stopping())),
+    };
     let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
     // Of the client's bytes no more is kept than another try would need.
     drop(body);

@@ -53,6 +53,17 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Turns true when the last requests of a stopping process are to end.
     ending: watch::Sender<bool>,
+    /// Connections of clients.
+    connections: watch::Sender<usize>,
+}
+
+/// Counts a client's connection until it goes.
+struct Connected<'a>(&'a watch::Sender<usize>);
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
 }
 
 impl Shared {
@@ -66,12 +77,25 @@ impl Shared {
             pins: Pins::default(),
             metrics,
             ending: watch::Sender::new(false),
+            connections: watch::Sender::new(0),
         }
     }
 
     /// Ends all requests that still run: each gets an error in its own dialect.
     pub fn last_call(&self) {
         self.ending.send_replace(true);
+    }
+
+    /// Waits until no client is connected.
+    pub async fn deserted(&self) {
+        // The sender is in `self`.
+        let _ = self.connections.subscribe().wait_for(|open| *open == 0).await;
+    }
+
+    /// Counts a connection.
+    fn connected(&self) -> Connected<'_> {
+        self.connections.send_modify(|open| *open += 1);
+        Connected(&self.connections)
     }
 
     /// Waits for the last call.

@@ -7,6 +7,7 @@ pub(crate) mod counting;
 pub(crate) mod far;
 pub(crate) mod h2;
 pub(crate) mod log;
+pub(crate) mod process;
 pub(crate) mod relays;
 
 use std::io::{Read, Write};
