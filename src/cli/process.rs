@@ -15,6 +15,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -81,6 +82,8 @@ impl Drop for Successor {
 pub(super) struct Signals {
     pub(super) upgrade_sock: PathBuf,
     pub(super) restart: Option<Restart>,
+    /// Turns true when a successor takes over.
+    pub(super) handed_over: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -107,6 +110,7 @@ impl ShutdownSignalWatch for Signals {
             };
             match ready {
                 Ok(()) => {
+                    self.handed_over.store(true, Ordering::Release);
                     // The host is deaf while it hands over.
                     tokio::spawn(async move {
                         next(&mut interrupt).await;
@@ -270,6 +274,8 @@ pub(super) fn tell_reload(progress: Progress) {
 pub(super) struct Drain {
     pub(super) shared: Arc<Shared>,
     pub(super) pid_file: PathBuf,
+    /// A successor has taken over: nobody has sent a TERM yet.
+    pub(super) handed_over: Arc<AtomicBool>,
 }
 
 #[async_trait]
@@ -279,15 +285,22 @@ impl BackgroundService for Drain {
             return;
         }
         remove_pid(&self.pid_file);
+        info!("stopping: {} requests are in flight", self.shared.metrics.in_flight());
         // Pingora has stopped listening to signals by now; whoever sends another one will not wait.
-        let impatience = async |kind| match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
+        let impatience = async |kind, times| match signal(kind) {
+            Ok(mut signal) => {
+                for _ in 0..times {
+                    signal.recv().await;
+                }
+            }
             Err(_) => std::future::pending().await,
         };
+        // After a hand-over the first TERM asks for what is being done already: a service manager sends it to all processes of the service.
+        let terms = if self.handed_over.load(Ordering::Acquire) { 2 } else { 1 };
         tokio::select! {
             () = self.drained() => {}
-            () = impatience(SignalKind::interrupt()) => {}
-            () = impatience(SignalKind::terminate()) => {}
+            () = impatience(SignalKind::interrupt(), 1) => {}
+            () = impatience(SignalKind::terminate(), terms) => {}
         }
         std::process::exit(0);
     }

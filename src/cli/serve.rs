@@ -5,6 +5,7 @@ use std::os::unix::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
 use log::{info, warn};
@@ -97,6 +98,7 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
         None
     };
 
+    let handed_over = Arc::new(AtomicBool::new(false));
     let opt = Opt { upgrade: options.upgrade, daemon: options.daemon, ..Opt::default() };
     let mut server = Server::new_with_opt_and_conf(opt, host_conf(&process, options.daemon));
     server.bootstrap();
@@ -105,13 +107,13 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
     }
     let pid_file = process.pingora.pid_file.clone();
     let keep = server.add_service(background_service("configuration", KeepConfiguration { shared: Arc::clone(&shared), file }));
-    server.add_service(background_service("drain", Drain { shared: Arc::clone(&shared), pid_file: pid_file.clone() }));
+    server.add_service(background_service("drain", Drain { shared: Arc::clone(&shared), pid_file: pid_file.clone(), handed_over: Arc::clone(&handed_over) }));
     let mut proxy = proxy::service(&server.configuration, shared);
     proxy.add_tcp(&listen);
     info!("listening on http://{listen}");
     let proxy = server.add_service(proxy);
     server.add_service(background_service("ready", Ready { pid_file: pid_file.clone(), listen })).add_dependencies([proxy, keep]);
-    server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart }) });
+    server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart, handed_over }) });
     // Only INT leads here: every other end is the drain's.
     remove_pid(&pid_file);
     ExitCode::SUCCESS
