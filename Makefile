@@ -2,12 +2,15 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz image-steps clean
+.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz soak image-steps clean
 
 FUZZ_SECONDS ?= 60
 # CI says --dev: a build without optimization is there much sooner, and a short run needs no speed.
 FUZZ_FLAGS ?=
 FUZZ_DIR := tests/fuzz
+SOAK_MINUTES ?= 10
+# Empty for the dev build.
+SOAK_FLAGS ?= --release
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 help: ## list the targets
@@ -70,6 +73,11 @@ fuzz: ## every fuzz target for FUZZ_SECONDS (60); needs a nightly toolchain, ins
 image-steps: ## perform the steps of the Dockerfile without Docker, and run what comes out as the image would
 	@tests/setup.sh system python
 	.venv/bin/python tests/deploy/dockerfile_steps.py
+
+# Some 5,000 sockets in the gateway, and as many in the test, which plays both sides of it.
+soak: ## 2,000 idle streams and 200 stuck readers for SOAK_MINUTES (10): memory for each, growth, files left behind
+	@tests/setup.sh system
+	@ulimit -n 8192 && SOAK_MINUTES=$(SOAK_MINUTES) cargo test --locked $(SOAK_FLAGS) --test soak -- --ignored --nocapture
 
 clean: ## remove what was built and installed here
 	cargo clean

@@ -1,6 +1,7 @@
 //! One process takes over from another, and no request notices.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the counts are what it is for")]
 
 mod common;
 
