@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod common;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
@@ -83,4 +85,27 @@ fn models_tells_what_is_believed_and_why() {
     assert!(all.contains("\n  tools: true\n"), "{all}");
     let one = run(&["us.amazon.nova-pro-v1:0"]);
     assert!(one.starts_with("us.amazon.nova-pro-v1:0\n  row: amazon.nova\n"), "{one}");
+}
+
+#[test]
+fn health_asks_the_gateway_of_this_machine() {
+    let upstream = common::Upstream::new();
+    let gateway = common::Gateway::start(upstream.address, "");
+    let health = |arguments: &[&str]| {
+        let output = adit().arg("health").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap())
+    };
+    let url = format!("http://{}", gateway.address);
+    let config = gateway.folder().join("adit.yaml");
+    for arguments in [vec!["--url", url.as_str()], vec!["--config", config.to_str().unwrap()]] {
+        let (code, text) = health(&arguments);
+        assert_eq!((code, text.as_str()), (Some(0), "healthy\n"));
+    }
+    let (code, text) = health(&["--url", &format!("{url}/v1/nowhere")]);
+    assert!(code == Some(1) && text.contains("answers 404"), "{text}");
+    for wrong in ["https://127.0.0.1", "nonsense"] {
+        assert_eq!(health(&["--url", wrong]).0, Some(2), "{wrong}");
+    }
+    drop(gateway);
+    assert_eq!(health(&["--url", &url]).0, Some(1), "nobody is there");
 }

@@ -544,3 +544,39 @@ fn a_host_that_does_not_answer_at_one_address_is_asked_at_another() {
         assert_eq!(sent.join().unwrap().status, 200);
     }
 }
+
+#[test]
+fn trap_26_what_the_next_target_does_not_take_is_left_out_for_it_alone() {
+    let (first, second) = (Upstream::new(), Upstream::new());
+    let models = two(&first.address.to_string(), &second.address.to_string(), ON_ALL)
+        .replace("us.anthropic.claude-3-haiku-20240307-v1:0", "meta.llama3-8b-instruct-v1:0")
+        .replace("model: 'anthropic.claude-3-haiku-20240307-v1:0'", "model: 'anthropic.claude-sonnet-4-5-20250929-v1:0'");
+    let gateway = Gateway::with_models(&models, "", &[]);
+    let body = r#"{"model":"claude-3-haiku","messages":[{"role":"user","content":[{"type":"text","text":"Hi","cache_control":{"type":"ephemeral"}}]}]}"#;
+    let sent = send(&gateway, Framing::Length, body);
+    let (mut far, request) = first.exchange();
+    assert!(String::from_utf8_lossy(&request.body).contains("cachePoint"));
+    far.reply("503 Service Unavailable", "", r#"{"message":"down"}"#);
+    let (mut far, request) = second.exchange();
+    assert!(!String::from_utf8_lossy(&request.body).contains("cachePoint"), "{:?}", String::from_utf8_lossy(&request.body));
+    far.reply_text("ok");
+    let answer = sent.join().unwrap();
+    assert_eq!((answer.status, answer.header("x-adit-dropped")), (200, Some("cache_control")), "what the target that answers had no place for");
+}
+
+#[test]
+fn trap_55_each_try_is_signed_anew() {
+    let upstream = Upstream::new();
+    let routing = "\nrouting: { retry: { attempts: 1, base: 1ms }, cooldown: null }\n";
+    let gateway = Gateway::with_models(&(common::models(upstream.address) + routing), "", &[]);
+    let sent = send(&gateway, Framing::Length, &chat(10, false));
+    let (mut far, before) = upstream.exchange();
+    // A signature has the second it was made in; so long has passed when the next one is made.
+    far.reply("503 Service Unavailable", "retry-after: 1.1\r\nconnection: close\r\n", r#"{"message":"down"}"#);
+    let (mut far, after) = upstream.exchange();
+    far.reply_closing("ok");
+    assert_eq!(sent.join().unwrap().status, 200);
+    assert_ne!(before.header("x-amz-date"), after.header("x-amz-date"));
+    assert_ne!(before.header("authorization"), after.header("authorization"));
+    assert_eq!(before.body, after.body);
+}

@@ -120,6 +120,38 @@ fn every_key_is_read() {
 }
 
 #[test]
+fn rules_of_failure_have_defaults_and_a_model_and_a_provider_may_have_their_own() {
+    let read = |text: &str| parse("timeouts: { idle: 7s }", text, &no_env).unwrap_or_else(|errors| panic!("{errors}")).models;
+    let plain = read("providers: { a: { type: bedrock } }\nmodels: { m: { a: x } }");
+    let routing = &plain.routing;
+    assert!(routing.fallback.enabled && routing.fallback.takes(Trigger::Connect) && routing.fallback.takes(Trigger::Status(503)));
+    assert!(!routing.fallback.takes(Trigger::Timeout), "trap 58: a provider that is slow bills all the same");
+    assert_eq!((routing.retry.attempts, routing.cache_affinity, routing.on_disconnect), (0, false, OnDisconnect::Cancel));
+    assert_eq!(plain.providers["a"].timeouts.idle, Duration::from_secs(7), "what adit.yaml says");
+    assert_eq!(plain.providers["a"].timeouts.total, Some(Duration::from_secs(900)));
+
+    let own = read(
+        "providers:\n  a: { type: bedrock, timeouts: { connect: 1s, total: null } }\n  b: { type: bedrock }\n\
+         models:\n  m: { a: x, b: y, fallback: { on: [connect, timeout, 404] } }\n  n: { targets: [{ provider: b, model: y }, { provider: a, model: x }] }\n\
+         routing: { default_provider: a, fallback: { enabled: false, providers: [b] }, cooldown: null, retry: { attempts: 3, budget: 0.5 }, cache_affinity: true, on_disconnect: drain }",
+    );
+    let a = &own.providers["a"].timeouts;
+    assert_eq!((a.connect, a.idle, a.total), (Duration::from_secs(1), Duration::from_secs(7), None));
+    let (m, n) = (own.find("m").unwrap(), own.find("n").unwrap());
+    assert_eq!(
+        m.fallback,
+        Fallback { enabled: false, on: vec![Trigger::Connect, Trigger::Timeout, Trigger::Status(404)] },
+        "what it does not say is everybody's"
+    );
+    assert!(!n.fallback.takes(Trigger::Connect));
+    assert_eq!(m.targets.iter().map(|target| (target.place, target.slot)).collect::<Vec<_>>(), [(1, Some(0)), (0, Some(1))]);
+    assert_eq!(n.targets.iter().map(|target| (target.place, target.slot)).collect::<Vec<_>>(), [(0, Some(1)), (1, Some(0))]);
+    assert_eq!(own.slots.len(), 2);
+    assert!(own.routing.cooldown.is_none() && own.routing.cache_affinity && own.routing.retry.attempts == 3);
+    assert_eq!(own.routing.on_disconnect, OnDisconnect::Drain);
+}
+
+#[test]
 fn trap_31_base_model_names_the_family_that_an_arn_hides() {
     let snapshot = parse("", FULL_MODELS, &no_env).unwrap();
     let hidden = snapshot.models.find("hidden").unwrap();
