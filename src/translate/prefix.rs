@@ -46,7 +46,7 @@ pub fn may_mark(body: &[u8]) -> bool {
     memmem::find_iter(body, "cache").any(|at| body.get(at..).is_some_and(|rest| MARKERS.iter().any(|name| rest.starts_with(name))))
 }
 
-/// The prefixes of a request that its provider may have in its cache, shortest first: each that ends at one of the last [`MAX_MARKERS`] markers, and those that
+/// The prefixes of a request that its provider may have in its cache, shortest first: each that ends at one of the last `MAX_MARKERS` markers, and those that
 /// such a marker looks back on. At most `MAX_MARKERS * LOOK_BACK`, none where nothing is marked.
 ///
 /// Only hashes of one and the same `hasher` can be compared. It should be seeded at random once a process, so that nobody makes prompts collide.
