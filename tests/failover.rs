@@ -246,6 +246,17 @@ fn a_model_may_have_rules_of_its_own_and_fallback_may_be_off() {
     far.reply("503 Service Unavailable", "", r#"{"message":"first"}"#);
     assert_eq!(sent.join().unwrap().status, 503);
     assert!(second.is_unused());
+    drop((far, gateway));
+    // The same target may be tried again all the same.
+    let gateway = Gateway::with_models(&models.replace("cooldown: null", "cooldown: null, retry: { attempts: 1, base: 1ms }"), "", &[]);
+    let sent = send(&gateway, Framing::Length, &chat(10, false));
+    let (mut far, _) = first.exchange();
+    far.reply("503 Service Unavailable", "connection: close\r\n", r#"{"message":"first"}"#);
+    let (mut far, _) = first.exchange();
+    far.reply_text("again");
+    let answer = sent.join().unwrap();
+    assert_eq!((answer.status, answer.header("x-adit-provider"), answer.header("x-adit-attempts")), (200, Some("one"), Some("2")));
+    assert!(second.is_unused());
 }
 
 #[test]

@@ -258,14 +258,6 @@ pub struct Fallback {
     pub on: Vec<Trigger>,
 }
 
-impl Fallback {
-    /// Whether a failure makes another try worthwhile.
-    #[must_use]
-    pub fn takes(&self, trigger: Trigger) -> bool {
-        self.enabled && self.on.contains(&trigger)
-    }
-}
-
 /// A failure that makes another try worthwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {

@@ -124,8 +124,8 @@ fn rules_of_failure_have_defaults_and_a_model_and_a_provider_may_have_their_own(
     let read = |text: &str| parse("timeouts: { idle: 7s }", text, &no_env).unwrap_or_else(|errors| panic!("{errors}")).models;
     let plain = read("providers: { a: { type: bedrock } }\nmodels: { m: { a: x } }");
     let routing = &plain.routing;
-    assert!(routing.fallback.enabled && routing.fallback.takes(Trigger::Connect) && routing.fallback.takes(Trigger::Status(503)));
-    assert!(!routing.fallback.takes(Trigger::Timeout), "trap 58: a provider that is slow bills all the same");
+    assert!(routing.fallback.enabled && routing.fallback.on.contains(&Trigger::Connect) && routing.fallback.on.contains(&Trigger::Status(503)));
+    assert!(!routing.fallback.on.contains(&Trigger::Timeout), "trap 58: a provider that is slow bills all the same");
     assert_eq!((routing.retry.attempts, routing.cache_affinity, routing.on_disconnect), (0, false, OnDisconnect::Cancel));
     assert_eq!(plain.providers["a"].timeouts.idle, Duration::from_secs(7), "what adit.yaml says");
     assert_eq!(plain.providers["a"].timeouts.total, Some(Duration::from_secs(900)));
@@ -143,7 +143,7 @@ fn rules_of_failure_have_defaults_and_a_model_and_a_provider_may_have_their_own(
         Fallback { enabled: false, on: vec![Trigger::Connect, Trigger::Timeout, Trigger::Status(404)] },
         "what it does not say is everybody's"
     );
-    assert!(!n.fallback.takes(Trigger::Connect));
+    assert!(!n.fallback.enabled);
     assert_eq!(m.targets.iter().map(|target| (target.place, target.slot)).collect::<Vec<_>>(), [(1, Some(0)), (0, Some(1))]);
     assert_eq!(n.targets.iter().map(|target| (target.place, target.slot)).collect::<Vec<_>>(), [(0, Some(1)), (1, Some(0))]);
     assert_eq!(own.slots.len(), 2);

@@ -174,7 +174,10 @@ impl Tries {
 
     /// An attempt begins.
     fn begin(&mut self, current: &Arc<Current>, route: &Route) {
-        current.targets.asked(&route.target.provider.name);
+        // A retry buys no other one.
+        if self.round == 0 {
+            current.targets.asked(&route.target.provider.name);
+        }
         self.attempt = current.targets.health(&route.target).map(|health| Attempt {
             current: Arc::clone(current),
             health: Arc::clone(health),
@@ -238,11 +241,12 @@ pub(super) fn again(ctx: &mut Ctx, fault: Fault) -> bool {
     let tries = &mut exchange.tries;
     tries.failed(trigger, wait.filter(|_| matches!(trigger, Trigger::Status(429 | 503))));
     let current = &*ctx.current;
-    if over || tries.due.is_some() || !tries.fallback(current).takes(trigger) {
+    let fallback = tries.fallback(current);
+    if over || tries.due.is_some() || !fallback.on.contains(&trigger) {
         return false;
     }
     let rules = &current.snapshot.models.routing.retry;
-    if !tries.left.is_empty() {
+    if fallback.enabled && !tries.left.is_empty() {
         tries.due = Some(Duration::ZERO);
     } else if let Some(way) = &tries.way
         && tries.round < rules.attempts
