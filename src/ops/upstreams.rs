@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::chat::{ApiError, ErrorKind};
 use crate::config::snapshot::{ModelMap, Provider, ProviderKind};
 use crate::ops::credentials::{Current, Store, Stores};
 use crate::ops::google;
 use crate::ops::resolve::Addresses;
+
+/// How long the first requests after a start wait for credentials before they are told that there are none.
+const CREDENTIALS_WAIT: Duration = Duration::from_secs(10);
 
 /// One provider's credentials and addresses.
 #[derive(Debug)]
@@ -25,6 +30,24 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    /// Waits for its credentials if the process has only just started; a read without waiting afterwards.
+    ///
+    /// # Errors
+    /// 503, with the reason, if there are none.
+    pub async fn ready(&self) -> Result<(), ApiError> {
+        if matches!(self.credentials.current(), Current::Pending) {
+            self.credentials.wait_ready(Instant::now() + CREDENTIALS_WAIT).await;
+        }
+        match self.credentials.current() {
+            Current::Ready(_) | Current::Bearer(_) | Current::Key(_) | Current::Open => Ok(()),
+            Current::Pending => Err(ApiError {
+                retry_after: Some("5".to_owned()),
+                ..ApiError::new(ErrorKind::NotConfigured, "The provider's credentials are still being fetched.")
+            }),
+            Current::Missing(reason) => Err(ApiError::new(ErrorKind::NotConfigured, format!("The provider has no usable credentials: {reason}"))),
+        }
+    }
+
     /// Starts what keeps it usable, once, in the current tokio runtime. It ends with the upstream.
     fn spawn(&self) {
         self.credentials.spawn();

@@ -25,8 +25,11 @@ use pingora::protocols::http::custom::server::Session as CustomSession;
 use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::protocols::l4::socket::SocketAddr;
 use pingora::{Error, ErrorType, Result};
+use pingora_proxy::Session;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::config::snapshot::OnDisconnect;
 
 /// The client's answer is complete, the upstream's is not: no failure towards the client.
 const ANSWERED: ErrorType = ErrorType::Custom("Answered");
@@ -198,6 +201,24 @@ pub(super) fn restore(session: &mut ServerSession, control: &Control) {
 pub(super) fn leave(session: &mut ServerSession, control: &Control) {
     let inner = std::mem::replace(session, ServerSession::Custom(Box::new(())));
     *control.0.left.lock().unwrap_or_else(PoisonError::into_inner) = Some(inner);
+}
+
+/// Ends when the client leaves; never where the calls go on without it.
+pub(super) async fn gone(session: &mut Session, control: &Control, rule: OnDisconnect) -> Box<Error> {
+    if !control.is_gone() {
+        match session.as_downstream_mut().read_body_or_idle(true).await {
+            Err(mut cause) if rule == OnDisconnect::Cancel => {
+                cause.as_down();
+                return cause;
+            }
+            Err(_) => {
+                control.leave_alone();
+                session.set_keepalive(None);
+            }
+            Ok(_) => {}
+        }
+    }
+    std::future::pending().await
 }
 
 fn answered() -> Box<Error> {

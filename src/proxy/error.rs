@@ -1,7 +1,6 @@
 //! The single bridge between [`ApiError`] and Pingora's error, and the only place that gives a client its error: before the head as an answer, after it as
 //! the dialect's error event.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +14,6 @@ use crate::chat::{ApiError, ErrorKind};
 use crate::dialect::Dialect;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::response::brand;
-use crate::proxy::{Shared, fanout};
 use crate::translate::stream_error;
 
 /// How long a client may go on sending a body that nobody wants before its connection is cut: enough for it to notice the answer.
@@ -79,18 +77,8 @@ pub(super) fn error_head(error: &ApiError, length: usize) -> Result<ResponseHead
 }
 
 /// Pingora gave up on the exchange: tells the client, if it is still there, in whatever way is left.
-pub(super) async fn last_word(shared: &Arc<Shared>, session: &mut Session, cause: &Error, ctx: &mut Ctx) -> FailToProxy {
+pub(super) async fn last_word(session: &mut Session, cause: &Error, ctx: &mut Ctx) -> FailToProxy {
     let gone = FailToProxy { error_code: 0, can_reuse_downstream: false };
-    // The next try is several calls, which the pump can't make: they are made here.
-    if let Some(fan) = ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take()) {
-        return match fanout::serve(shared, session, ctx, fan).await {
-            Ok(()) => {
-                ctx.keep_connection = true;
-                FailToProxy { error_code: session.response_written().map_or(502, |head| head.status.as_u16()), can_reuse_downstream: true }
-            }
-            Err(_) => gone,
-        };
-    }
     if client_left(cause) {
         return gone;
     }
@@ -180,4 +168,13 @@ pub(super) fn give_up(ctx: &mut Ctx, error: ApiError) -> Box<Error> {
     let status = error.status;
     ctx.error = Some(error);
     Error::explain(ErrorType::HTTPStatus(status), "given up by the gateway")
+}
+
+/// What a client is told whose answer outlasts the process.
+pub(super) fn stopping() -> ApiError {
+    ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is shutting down.") }
+}
+
+pub(super) fn no_exchange() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "an upstream phase without an exchange")
 }

@@ -14,23 +14,22 @@ use pingora::protocols::http::HttpTask;
 use pingora::protocols::http::client::HttpSession;
 use pingora::{Error, Result};
 use pingora_core::connectors::http::Connector;
-use pingora_proxy::Session;
+use pingora_proxy::{FailToProxy, Session};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::chat::{ApiError, ErrorKind};
 use crate::config::snapshot::{OnDisconnect, Provider, Timeouts, Trigger};
 use crate::ops::upstreams::Upstream;
-use crate::proxy::Shared;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::downstream::Control;
-use crate::proxy::error::{describe, refuse, timed_out};
+use crate::proxy::downstream::{self, Control};
+use crate::proxy::error::{describe, refuse, stopping, timed_out};
 use crate::proxy::headers;
-use crate::proxy::intake;
 use crate::proxy::plan::{self, Answer, Call, Fan, Vectors};
 use crate::proxy::response::{LARGEST_BODY, LARGEST_ERROR, brand, stream_headers};
-use crate::proxy::tries::{self, Fault};
-use crate::proxy::upstream::{POOL_IDLE, adopt_next, call_head, find_peer, stopping};
+use crate::proxy::tries::Fault;
+use crate::proxy::upstream::{POOL_IDLE, call_head, find_peer, to_pump};
+use crate::proxy::{Shared, next};
 use crate::translate::{Api, Facts, Translation};
 
 /// How many calls of one request are under way at a time.
@@ -85,15 +84,16 @@ pub(super) async fn serve_or_go_on(shared: &Arc<Shared>, session: &mut Session, 
     Ok(true)
 }
 
-/// The same, where the pump has been left: targets that it would have to ask are passed over.
-///
-/// # Errors
-/// Only when the client is gone.
-pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: Fan) -> Result<()> {
-    match calls(shared, session, ctx, fan).await? {
-        Some(fault) => refuse(session, ctx, fault.error.into()).await,
-        None => Ok(()),
-    }
+/// Makes the calls where the pump was to have another try, which are several: `None` where it was not. Targets that the pump would have to ask are passed over.
+pub(super) async fn instead(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx) -> Option<FailToProxy> {
+    let fan = ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take())?;
+    let written = match calls(shared, session, ctx, fan).await {
+        Ok(Some(fault)) => refuse(session, ctx, fault.error.into()).await,
+        other => other.map(drop),
+    };
+    ctx.keep_connection = written.is_ok();
+    let status = session.response_written().map_or(502, |head| head.status.as_u16());
+    Some(FailToProxy { error_code: if written.is_ok() { status } else { 0 }, can_reuse_downstream: written.is_ok() })
 }
 
 /// The calls have failed before anything came of them: asks the next target, or tells the client.
@@ -101,24 +101,17 @@ async fn go_on(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fault
     let mut fault = fault;
     loop {
         let error = fault.error.clone();
-        if !tries::again(ctx, fault) {
+        if !next::again(ctx, fault) {
             return refuse(session, ctx, error.into()).await.map(|()| true);
         }
-        let rule = ctx.current.snapshot.models.routing.on_disconnect;
-        let (pause, control) = match &mut ctx.exchange {
-            Some(exchange) => (exchange.tries.pause(), exchange.control.clone()),
-            None => return Ok(true),
-        };
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            cause = gone(session, &control, rule) => return Err(cause),
-            () = shared.ended() => return refuse(session, ctx, stopping().into()).await.map(|()| true),
+        if let Err(error) = next::pause(shared, session, ctx).await? {
+            return refuse(session, ctx, error.into()).await.map(|()| true);
         }
-        if let Err(error) = adopt_next(session, ctx).await {
+        if let Err(error) = next::adopt(session, ctx).await {
             return refuse(session, ctx, error.into()).await.map(|()| true);
         }
         let Some(fan) = ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take()) else {
-            intake::to_pump(shared, session, ctx);
+            to_pump(shared, session, ctx);
             return Ok(false);
         };
         match calls(shared, session, ctx, fan).await? {
@@ -219,24 +212,6 @@ fn join_vectors(vectors: &Vectors, answers: &[Whole], model: &str) -> std::resul
     Ok((out, Facts { usage: Some(usage), ..Facts::default() }))
 }
 
-/// Ends when the client leaves; never where the calls go on without it.
-pub(super) async fn gone(session: &mut Session, control: &Control, rule: OnDisconnect) -> Box<Error> {
-    if !control.is_gone() {
-        match session.as_downstream_mut().read_body_or_idle(true).await {
-            Err(mut cause) if rule == OnDisconnect::Cancel => {
-                cause.as_down();
-                return cause;
-            }
-            Err(_) => {
-                control.leave_alone();
-                session.set_keepalive(None);
-            }
-            Ok(_) => {}
-        }
-    }
-    std::future::pending().await
-}
-
 /// All answers, in the order of their bodies.
 async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> Result<std::result::Result<Vec<Whole>, Fault>> {
     let total = work.timeouts.total;
@@ -254,7 +229,7 @@ async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> R
     let (shared, control, on_disconnect) = (Arc::clone(&work.shared), work.control.clone(), work.on_disconnect);
     tokio::select! {
         answers = bounded => Ok(answers),
-        cause = gone(session, &control, on_disconnect) => Err(cause),
+        cause = downstream::gone(session, &control, on_disconnect) => Err(cause),
         () = shared.ended() => Ok(Err(stopping().into())),
     }
 }
@@ -409,7 +384,7 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
         };
         let next = tokio::select! {
             next = news.recv() => next,
-            cause = gone(session, &work.control, work.on_disconnect) => return Err(cause),
+            cause = downstream::gone(session, &work.control, work.on_disconnect) => return Err(cause),
             () = work.shared.ended() => Some(News::Failed(stopping().into())),
             () = quiet => {
                 out.extend_from_slice(crate::wire::sse::COMMENT);

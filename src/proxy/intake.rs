@@ -13,18 +13,18 @@ use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind, read};
-use crate::config::snapshot::{OnDisconnect, Process, Provider, ProviderKind, Snapshot};
+use crate::config::snapshot::{Process, Provider, ProviderKind, Snapshot};
 use crate::dialect::{self, Dialect, Place, Surface};
 use crate::ops::live::Current;
 use crate::ops::load::Full;
 use crate::policy::affinity::TargetKey;
 use crate::policy::route::{self, View, Wish};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::error::{Refusal, describe};
+use crate::proxy::error::{Refusal, describe, stopping};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
-use crate::proxy::tries::{self, Cached, Saved, Tries};
-use crate::proxy::{Shared, downstream, upstream};
+use crate::proxy::tries::{Cached, Saved, Tries};
+use crate::proxy::{Shared, downstream, next, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -109,7 +109,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     let body = tokio::select! {
         biased;
         body = read_body(shared, session, ctx) => body?,
-        () = shared.ended() => return Err(closing(upstream::stopping())),
+        () = shared.ended() => return Err(closing(stopping())),
     };
     let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
     // Of the client's bytes no more is kept than another try would need.
@@ -129,17 +129,8 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if let Some(fan) = fan {
         return Ok(Accepted::Several(fan));
     }
-    to_pump(shared, session, ctx);
+    upstream::to_pump(shared, session, ctx);
     Ok(Accepted::Exchange)
-}
-
-/// Makes an exchange ready for the proxy's pump.
-pub(super) fn to_pump(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
-    let drain = ctx.current.snapshot.models.routing.on_disconnect == OnDisconnect::Drain;
-    let Some(exchange) = &mut ctx.exchange else { return };
-    exchange.control = downstream::install(session.as_mut(), Some(shared.ending.subscribe()));
-    exchange.control.prepare(exchange.body.is_empty(), drain);
-    exchange.control.wake_at(upstream::next_wake(exchange, &ctx.current.snapshot.process));
 }
 
 /// What a client is told that comes when the house is full.
@@ -152,16 +143,16 @@ pub(super) fn turned_away(shared: &Shared, full: Full) -> Refusal {
 async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<(Draft, Tries), ApiError> {
     if place.surface.is_none() {
         let draft = native(place, head, body, current)?;
-        upstream::wait_ready(&draft.upstream).await?;
+        draft.upstream.ready().await?;
         return Ok((draft, Tries::default()));
     }
     let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
-    match tries::turn(&mut tries, head, ctx, true).await {
+    match next::turn(&mut tries, head, ctx, true).await {
         Ok(draft) => Ok((draft, tries)),
         // Right after a start it is only now known that there are no credentials: another provider may do.
         Err(error) if error.kind == ErrorKind::NotConfigured => {
             let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
-            let draft = tries::turn(&mut tries, head, ctx, true).await?;
+            let draft = next::turn(&mut tries, head, ctx, true).await?;
             Ok((draft, tries))
         }
         Err(error) => Err(error),
@@ -300,7 +291,7 @@ fn native(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current) 
     let usable = Usable { current, trouble: Cell::default() };
     let name = place.provider.as_deref().unwrap_or_default();
     let provider = route::native(&current.snapshot, name, |provider| usable.ask(provider)).map_err(|error| usable.explain(error))?;
-    plan::native(&head.method, &place.rest, head.uri.query(), &head.headers, body.clone(), provider, tries::upstream(current, provider)?)
+    plan::native(&head.method, &place.rest, head.uri.query(), &head.headers, body.clone(), provider, next::upstream(current, provider)?)
 }
 
 /// Finds out where a request for a model may go.

@@ -14,6 +14,7 @@ mod front;
 mod headers;
 mod intake;
 mod local;
+mod next;
 mod plan;
 mod response;
 mod tries;
@@ -198,7 +199,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &pingora::Error, ctx: &mut Ctx) -> FailToProxy {
-        error::last_word(&self.shared, session, error, ctx).await
+        match fanout::instead(&self.shared, session, ctx).await {
+            Some(answered) => answered,
+            None => error::last_word(session, error, ctx).await,
+        }
     }
 
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &pingora::Error) -> bool {

@@ -22,9 +22,9 @@ use crate::proxy::downstream::HeadPatch;
 use crate::proxy::error::give_up;
 use crate::proxy::headers::{self, native_answer, relayed_answer};
 use crate::proxy::intake::header_list;
+use crate::proxy::next::{self, another};
 use crate::proxy::plan::{Answer, is_bodiless};
-use crate::proxy::tries::{self, Fault};
-use crate::proxy::upstream::another;
+use crate::proxy::tries::Fault;
 use crate::translate::body::count;
 use crate::translate::relay::{Opening, Tap};
 use crate::translate::stream::{Flow, Progress};
@@ -179,7 +179,7 @@ fn refuse(seen: Seen<'_>, ctx: &mut Ctx) -> Result<ResponseHeader> {
         // Without a body no body filter runs: say it now.
         return Err(fail(ctx, error));
     }
-    if tries::again(ctx, Fault { error, trigger }) {
+    if next::again(ctx, Fault { error, trigger }) {
         return Err(another());
     }
     let Some(exchange) = ctx.exchange.as_mut() else { return Ok(fresh) };
@@ -224,7 +224,7 @@ fn translate(seen: Seen<'_>, ctx: &mut Ctx) -> Result<ResponseHeader> {
 
 /// Ends an attempt without an answer: for another one, or for good.
 fn fail(ctx: &mut Ctx, error: ApiError) -> Box<pingora::Error> {
-    if tries::again(ctx, error.clone().into()) { another() } else { give_up(ctx, error) }
+    if next::again(ctx, error.clone().into()) { another() } else { give_up(ctx, error) }
 }
 
 fn no_output() -> ApiError {
@@ -320,7 +320,7 @@ fn relayed(piece: Bytes, end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> 
         held.pieces.push(passes);
         let has_room = held.length <= if held.opening.is_some() { LARGEST_OPENING } else { LARGEST_HELD };
         match progress {
-            Progress::Failed(error) if tries::again(ctx, error.clone().into()) => return Err(another()),
+            Progress::Failed(error) if next::again(ctx, error.clone().into()) => return Err(another()),
             Progress::Opening if !end && has_room => return Ok(()),
             _ => {}
         }
@@ -420,7 +420,7 @@ fn stream(piece: &[u8], end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> R
             exchange.stage = Stage::Done;
             *body = Some(out.into());
         }
-        Progress::Failed(error) if !exchange.committed && tries::again(ctx, error.clone().into()) => return Err(another()),
+        Progress::Failed(error) if !exchange.committed && next::again(ctx, error.clone().into()) => return Err(another()),
         Progress::Failed(error) => stream_failed(error, out, body, ctx),
     }
     Ok(())
@@ -447,7 +447,7 @@ pub(super) fn milliseconds(since: Instant) -> u64 {
 
 /// An answer without content has failed: another target may have its turn.
 fn answer_error(error: ApiError, body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
-    if tries::again(ctx, error.clone().into()) {
+    if next::again(ctx, error.clone().into()) {
         return Err(another());
     }
     final_error(error, body, ctx);

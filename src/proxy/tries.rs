@@ -1,13 +1,10 @@
-//! Another try: whether a failure is worth one, whose turn it is, and what is learned about the targets on the way.
+//! The tries of one request: the targets that are left, those that failed, and what is learned about them on the way. [`next`](super::next) decides with it.
 //!
 //! ```text
 //! way ─▶ turn ─▶ attempt ──answered──▶ the client's
 //!          ▲        └──failed──▶ again? ──no──▶ the client's error
 //!          └─────yes: the next target at once; all of them again after a pause
 //! ```
-//!
-//! Only while nothing of an answer has reached the client, and only after failures that the operator has named. Each try is planned anew from the client's own
-//! bytes, for its own target, and signed anew.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -15,21 +12,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use log::debug;
-use pingora::http::RequestHeader;
 
-use crate::chat::{ApiError, CachedPrefix, ErrorKind};
+use crate::chat::{ApiError, CachedPrefix};
 use crate::config::snapshot::{Fallback, Provider, Target, Trigger};
 use crate::dialect::Surface;
 use crate::ops::live::Current;
-use crate::ops::upstreams::Upstream;
 use crate::policy::affinity::{Pins, TargetKey};
 use crate::policy::health::{Health, Verdict};
 use crate::policy::retry;
 use crate::policy::route::{Route, Way};
-use crate::proxy::ctx::Ctx;
-use crate::proxy::plan::{self, Asked, Draft};
-use crate::proxy::upstream::wait_ready;
 
 /// What a client asked, for as long as it may have to be planned again.
 #[derive(Clone, Debug)]
@@ -166,14 +157,53 @@ impl Tries {
         model.map_or(&current.snapshot.models.routing.fallback, |model| &model.fallback)
     }
 
+    /// Notes a failure, and says whether another try is to follow. `over` says that none may.
+    pub(super) fn fail(&mut self, current: &Current, provider: &Arc<Provider>, fault: Fault, over: bool) -> bool {
+        let Fault { error, trigger } = fault;
+        let wait = error.retry_after.as_deref().and_then(|header| retry::retry_after(header, SystemTime::now()));
+        self.failed(trigger, wait.filter(|_| matches!(trigger, Trigger::Status(429 | 503))));
+        let fallback = self.fallback(current);
+        if over || self.due.is_some() || !fallback.on.contains(&trigger) {
+            return false;
+        }
+        let rules = &current.snapshot.models.routing.retry;
+        if fallback.enabled && !self.left.is_empty() {
+            self.due = Some(Duration::ZERO);
+        } else if let Some(way) = &self.way
+            && self.round < rules.attempts
+            && wait.is_none_or(|wait| wait <= rules.most)
+            && current.targets.may_retry(&provider.name)
+        {
+            let pause = retry::pause(rules, self.round, fastrand::f64());
+            self.due = Some(pause.max(wait.unwrap_or_default()));
+            self.left = way.routes().collect();
+            self.round += 1;
+        } else {
+            return false;
+        }
+        self.past.push((Arc::clone(provider), trigger));
+        self.error = Some(error);
+        true
+    }
+
+    /// The last failure.
+    pub(super) fn error(&self) -> Option<ApiError> {
+        self.error.clone()
+    }
+
+    /// What to plan from, for as long as another try may follow.
+    pub(super) fn saved(&self) -> Option<&Saved> {
+        self.saved.as_ref()
+    }
+
     /// The target whose turn it is. One that began to rest meanwhile lets the others go first.
-    fn pop(&mut self, current: &Current, now: Instant) -> Option<Route> {
+    pub(super) fn pop(&mut self, current: &Current, now: Instant) -> Option<Route> {
         let fit = self.left.iter().position(|route| current.targets.is_fit(&route.target, now)).unwrap_or_default();
         self.left.remove(fit)
     }
 
-    /// An attempt begins.
-    fn begin(&mut self, current: &Arc<Current>, route: &Route) {
+    /// An attempt begins. What could only serve another one is forgotten if none may follow.
+    pub(super) fn begin(&mut self, current: &Arc<Current>, route: &Route) {
         // A retry buys no other one.
         if self.round == 0 {
             current.targets.asked(&route.target.provider.name);
@@ -184,6 +214,9 @@ impl Tries {
             probe: health.begin(Instant::now()),
             answered: false,
         });
+        if !self.may_go_on(current) {
+            self.saved = None;
+        }
     }
 
     /// The target answers: what the client sends is its own business.
@@ -228,96 +261,4 @@ impl Tries {
     pub(super) fn past(&self) -> &[(Arc<Provider>, Trigger)] {
         &self.past
     }
-}
-
-/// Notes a failure, and says whether another try follows. Then the attempt has to end in a way that leads to [`turn`].
-pub(super) fn again(ctx: &mut Ctx, fault: Fault) -> bool {
-    let Some(exchange) = ctx.exchange.as_mut() else { return false };
-    let Fault { error, trigger } = fault;
-    let wait = error.retry_after.as_deref().and_then(|header| retry::retry_after(header, SystemTime::now()));
-    let provider = Arc::clone(&exchange.route.target.provider);
-    let overdue = provider.timeouts.total.filter(|_| !exchange.stream).is_some_and(|total| exchange.started.elapsed() >= total);
-    let over = exchange.committed || exchange.control.is_ending() || exchange.control.is_gone() || overdue;
-    let tries = &mut exchange.tries;
-    tries.failed(trigger, wait.filter(|_| matches!(trigger, Trigger::Status(429 | 503))));
-    let current = &*ctx.current;
-    let fallback = tries.fallback(current);
-    if over || tries.due.is_some() || !fallback.on.contains(&trigger) {
-        return false;
-    }
-    let rules = &current.snapshot.models.routing.retry;
-    if fallback.enabled && !tries.left.is_empty() {
-        tries.due = Some(Duration::ZERO);
-    } else if let Some(way) = &tries.way
-        && tries.round < rules.attempts
-        && wait.is_none_or(|wait| wait <= rules.most)
-        && current.targets.may_retry(&provider.name)
-    {
-        let pause = retry::pause(rules, tries.round, fastrand::f64());
-        tries.due = Some(pause.max(wait.unwrap_or_default()));
-        tries.left = way.routes().collect();
-        tries.round += 1;
-    } else {
-        return false;
-    }
-    debug!("{}: {} failed ({error}), trying again", ctx.request_id, provider.name);
-    tries.past.push((provider, trigger));
-    tries.error = Some(error);
-    true
-}
-
-/// Plans the next try that can be planned, and begins it. `several` says whether it may be several calls.
-///
-/// # Errors
-/// What the client is told when there is none: the last failure, else why the first target cannot be asked.
-pub(super) async fn turn(tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx, several: bool) -> Result<Draft, ApiError> {
-    let current = Arc::clone(&ctx.current);
-    let mut first = tries.error.clone();
-    while let Some(route) = tries.pop(&current, Instant::now()) {
-        ctx.routed = Some(route.clone());
-        match draft(tries, &route, head, &current, ctx) {
-            Ok(draft) if several || draft.fan.is_none() => match wait_ready(&draft.upstream).await {
-                Ok(()) => {
-                    tries.begin(&current, &route);
-                    if !tries.may_go_on(&current) {
-                        tries.saved = None;
-                    }
-                    return Ok(draft);
-                }
-                Err(error) => _ = first.get_or_insert(error),
-            },
-            Ok(_) => {}
-            Err(error) => _ = first.get_or_insert(error),
-        }
-    }
-    Err(first.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way.")))
-}
-
-fn draft(tries: &Tries, route: &Route, head: &RequestHeader, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
-    let saved = tries.saved.as_ref().ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
-    let upstream = upstream(current, &route.target.provider)?;
-    ctx.timed(|ctx| {
-        let now = ctx.received.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let asked = Asked {
-            surface: saved.surface,
-            model: &ctx.model,
-            query: head.uri.query(),
-            stream: saved.stream,
-            repeated: saved.repeated,
-            headers: &head.headers,
-            body: &saved.body,
-            request_id: &ctx.request_id,
-            now,
-        };
-        plan::plan(&asked, route.clone(), upstream)
-    })
-}
-
-/// A provider's live side.
-///
-/// # Errors
-/// 503 if it has none.
-pub(super) fn upstream(current: &Current, provider: &Provider) -> Result<Arc<Upstream>, ApiError> {
-    let upstream = current.upstreams.of(&provider.name).map(Arc::clone);
-    upstream.ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", provider.name)))
 }

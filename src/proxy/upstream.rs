@@ -18,47 +18,29 @@ use crate::ops::credentials::Current;
 use crate::ops::upstreams::Upstream;
 use crate::provider::sigv4;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::error::{client_left, describe, give_up, timed_out};
-use crate::proxy::plan::{Call, Draft};
+use crate::proxy::error::{client_left, describe, give_up, no_exchange, stopping, timed_out};
+use crate::proxy::plan::Call;
 use crate::proxy::response::{brand, stream_headers};
-use crate::proxy::tries::{self, Fault};
-use crate::proxy::{Shared, fanout};
-use crate::translate::Facts;
+use crate::proxy::tries::Fault;
+use crate::proxy::{Shared, downstream, next};
 
-/// How long the first requests after a start wait for credentials before they are told that there are none.
-const CREDENTIALS_WAIT: Duration = Duration::from_secs(10);
 /// How long a pooled upstream connection may idle: below the idle time-outs of AWS's load balancers, so that the pool, not the far end, closes it.
 pub(super) const POOL_IDLE: Duration = Duration::from_secs(50);
 
-/// Waits for a provider's credentials if the process has only just started; a read without waiting afterwards.
-pub(super) async fn wait_ready(upstream: &Upstream) -> std::result::Result<(), ApiError> {
-    if matches!(upstream.credentials.current(), Current::Pending) {
-        upstream.credentials.wait_ready(tokio::time::Instant::now() + CREDENTIALS_WAIT).await;
-    }
-    match upstream.credentials.current() {
-        Current::Ready(_) | Current::Bearer(_) | Current::Key(_) | Current::Open => Ok(()),
-        Current::Pending => Err(ApiError {
-            retry_after: Some("5".to_owned()),
-            ..ApiError::new(ErrorKind::NotConfigured, "The provider's credentials are still being fetched.")
-        }),
-        Current::Missing(reason) => Err(ApiError::new(ErrorKind::NotConfigured, format!("The provider has no usable credentials: {reason}"))),
-    }
-}
-
-/// What a client is told whose answer outlasts the process.
-pub(super) fn stopping() -> ApiError {
-    ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is shutting down.") }
-}
-
-fn no_exchange() -> Box<Error> {
-    Error::explain(ErrorType::InternalError, "an upstream phase without an exchange")
+/// Makes an exchange ready for the proxy's pump.
+pub(super) fn to_pump(shared: &Shared, session: &mut Session, ctx: &mut Ctx) {
+    let drain = ctx.current.snapshot.models.routing.on_disconnect == OnDisconnect::Drain;
+    let Some(exchange) = &mut ctx.exchange else { return };
+    exchange.control = downstream::install(session.as_mut(), Some(shared.ending.subscribe()));
+    exchange.control.prepare(exchange.body.is_empty(), drain);
+    exchange.control.wake_at(next_wake(exchange, &ctx.current.snapshot.process));
 }
 
 /// The peer of the next attempt; plans it first where another one has failed.
 pub(super) async fn peer(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     loop {
         if ctx.exchange.as_ref().is_some_and(|exchange| exchange.fan.is_some() || exchange.tries.is_due()) {
-            next(shared, session, ctx).await?;
+            next::go_on(shared, session, ctx).await?;
         }
         let drain = ctx.current.snapshot.models.routing.on_disconnect == OnDisconnect::Drain;
         let process = &ctx.current.snapshot.process;
@@ -72,7 +54,7 @@ pub(super) async fn peer(shared: &Shared, session: &mut Session, ctx: &mut Ctx) 
         match find_peer(&provider, &upstream, exchange.address).await {
             Ok(peer) => return Ok(Box::new(peer)),
             Err(error) => {
-                if !tries::again(ctx, Fault { error: error.clone(), trigger: Trigger::Connect }) {
+                if !next::again(ctx, Fault { error: error.clone(), trigger: Trigger::Connect }) {
                     return Err(give_up(ctx, error));
                 }
             }
@@ -266,13 +248,13 @@ pub(super) fn unreachable(mut cause: Box<Error>, ctx: &mut Ctx) -> Box<Error> {
         return cause;
     }
     cause.set_retry(false);
-    if tries::again(ctx, Fault { error: describe(&cause), trigger: Trigger::Connect }) { another() } else { cause }
+    if next::again(ctx, Fault { error: describe(&cause), trigger: Trigger::Connect }) { next::another() } else { cause }
 }
 
 /// An attempt failed. A pooled connection that the far end had closed before it saw the request is tried once more on a fresh one; else it may be another
 /// target's turn.
 pub(super) fn failed(mut cause: Box<Error>, ctx: &mut Ctx, reused: bool) -> Box<Error> {
-    if cause.etype() == &ANOTHER {
+    if cause.etype() == &next::ANOTHER {
         return cause;
     }
     let gone = client_left(&cause);
@@ -289,76 +271,5 @@ pub(super) fn failed(mut cause: Box<Error>, ctx: &mut Ctx, reused: bool) -> Box<
     let late = std::mem::take(&mut exchange.timed_out) || timed_out(&cause);
     let error = ctx.error.clone().unwrap_or_else(|| describe(&cause));
     let trigger = if late { Trigger::Timeout } else { Fault::from(error.clone()).trigger };
-    if tries::again(ctx, Fault { error, trigger }) { another() } else { cause }
-}
-
-/// Ends an attempt in favour of another one.
-const ANOTHER: ErrorType = ErrorType::Custom("Another");
-
-/// What ends an attempt whose failure leads to another one.
-pub(super) fn another() -> Box<Error> {
-    let mut error = Error::explain(ANOTHER, "another try follows");
-    error.set_retry(true);
-    error
-}
-
-/// Waits until the next try is due and plans it.
-///
-/// # Errors
-/// The client has left, nothing can be tried any more, or the try is several calls: [`Exchange::fan`] is set.
-async fn next(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-    // The error of the try before is not this one's.
-    ctx.error = None;
-    let Some(exchange) = &mut ctx.exchange else { return Err(no_exchange()) };
-    if exchange.fan.is_some() {
-        return Err(Error::explain(ErrorType::Custom("Several"), "the next try is several calls"));
-    }
-    let pause = exchange.tries.pause();
-    if !pause.is_zero() {
-        let drain = exchange.control.clone();
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            cause = fanout::gone(session, &drain, ctx.current.snapshot.models.routing.on_disconnect) => return Err(cause),
-            () = shared.ended() => return Err(give_up(ctx, stopping())),
-        }
-    }
-    adopt_next(session, ctx).await.map_err(|error| give_up(ctx, error))?;
-    match &ctx.exchange {
-        Some(exchange) if exchange.fan.is_some() => Err(Error::explain(ErrorType::Custom("Several"), "the next try is several calls")),
-        _ => Ok(()),
-    }
-}
-
-/// Plans the next try and puts it in the place of the one before.
-///
-/// # Errors
-/// What the client is told when there is none.
-pub(super) async fn adopt_next(session: &Session, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
-    let Some(exchange) = &mut ctx.exchange else { return Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.")) };
-    let mut tries = std::mem::take(&mut exchange.tries);
-    // Several calls write a head of their own.
-    let several = !exchange.control.head_out();
-    let planned = tries::turn(&mut tries, session.req_header(), ctx, several).await;
-    let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
-    exchange.tries = tries;
-    let Draft { route, upstream, call, body, stream, dropped, answer, fan } = planned?;
-    let held = body.len() + exchange.tries.saved_bytes();
-    exchange.route = route;
-    exchange.upstream = upstream;
-    exchange.call = call;
-    exchange.body = body;
-    exchange.stream = stream;
-    exchange.dropped = dropped;
-    exchange.answer = answer;
-    exchange.fan = fan;
-    exchange.stage = Stage::Waiting;
-    exchange.facts = Facts::default();
-    exchange.first_content = None;
-    exchange.upstream_request_id = None;
-    exchange.timed_out = false;
-    exchange.readdressed = false;
-    if let Some(place) = &mut ctx.place {
-        place.keep(held);
-    }
-    Ok(())
+    if next::again(ctx, Fault { error, trigger }) { next::another() } else { cause }
 }

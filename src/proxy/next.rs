@@ -1,0 +1,175 @@
+//! The next try: whether a failure leads to one, whose turn it is, and its plan in the place of the one before.
+//!
+//! Only while nothing of an answer has reached the client, and only after failures that the operator has named. Each try is planned anew from the client's own
+//! bytes, for its own target, and signed anew.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use log::debug;
+use pingora::http::RequestHeader;
+use pingora::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use crate::chat::{ApiError, ErrorKind};
+use crate::config::snapshot::Provider;
+use crate::ops::live::Current;
+use crate::ops::upstreams::Upstream;
+use crate::policy::route::Route;
+use crate::proxy::ctx::{Ctx, Stage};
+use crate::proxy::error::{give_up, no_exchange, stopping};
+use crate::proxy::plan::{self, Asked, Draft};
+use crate::proxy::tries::{Fault, Tries};
+use crate::proxy::{Shared, downstream};
+use crate::translate::Facts;
+
+/// Notes a failure, and says whether another try follows. Then the attempt has to end in a way that leads to [`go_on`].
+pub(super) fn again(ctx: &mut Ctx, fault: Fault) -> bool {
+    let Some(exchange) = ctx.exchange.as_mut() else { return false };
+    let provider = Arc::clone(&exchange.route.target.provider);
+    let overdue = provider.timeouts.total.filter(|_| !exchange.stream).is_some_and(|total| exchange.started.elapsed() >= total);
+    let over = exchange.committed || exchange.control.is_ending() || exchange.control.is_gone() || overdue;
+    let shown = fault.error.message.clone();
+    let again = exchange.tries.fail(&ctx.current, &provider, fault, over);
+    if again {
+        debug!("{}: {} failed ({shown}), trying again", ctx.request_id, provider.name);
+    }
+    again
+}
+
+/// Plans the next try that can be planned, and begins it. `several` says whether it may be several calls.
+///
+/// # Errors
+/// What the client is told when there is none: the last failure, else why the first target cannot be asked.
+pub(super) async fn turn(tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx, several: bool) -> Result<Draft, ApiError> {
+    let current = Arc::clone(&ctx.current);
+    let mut first = tries.error();
+    while let Some(route) = tries.pop(&current, Instant::now()) {
+        ctx.routed = Some(route.clone());
+        match draft(tries, &route, head, &current, ctx) {
+            Ok(draft) if several || draft.fan.is_none() => match draft.upstream.ready().await {
+                Ok(()) => {
+                    tries.begin(&current, &route);
+                    return Ok(draft);
+                }
+                Err(error) => _ = first.get_or_insert(error),
+            },
+            Ok(_) => {}
+            Err(error) => _ = first.get_or_insert(error),
+        }
+    }
+    Err(first.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way.")))
+}
+
+fn draft(tries: &Tries, route: &Route, head: &RequestHeader, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
+    let saved = tries.saved().ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
+    let upstream = upstream(current, &route.target.provider)?;
+    ctx.timed(|ctx| {
+        let now = ctx.received.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let asked = Asked {
+            surface: saved.surface,
+            model: &ctx.model,
+            query: head.uri.query(),
+            stream: saved.stream,
+            repeated: saved.repeated,
+            headers: &head.headers,
+            body: &saved.body,
+            request_id: &ctx.request_id,
+            now,
+        };
+        plan::plan(&asked, route.clone(), upstream)
+    })
+}
+
+/// A provider's live side.
+///
+/// # Errors
+/// 503 if it has none.
+pub(super) fn upstream(current: &Current, provider: &Provider) -> Result<Arc<Upstream>, ApiError> {
+    let upstream = current.upstreams.of(&provider.name).map(Arc::clone);
+    upstream.ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", provider.name)))
+}
+
+/// Ends an attempt in favour of another one.
+pub(super) const ANOTHER: ErrorType = ErrorType::Custom("Another");
+
+/// What ends an attempt whose failure leads to another one.
+pub(super) fn another() -> Box<Error> {
+    let mut error = Error::explain(ANOTHER, "another try follows");
+    error.set_retry(true);
+    error
+}
+
+/// The next try is several calls, which the pump can't make.
+fn several() -> Box<Error> {
+    Error::explain(ErrorType::Custom("Several"), "the next try is several calls")
+}
+
+/// Waits until the next try is due; an error of the gateway's own if it stops meanwhile.
+///
+/// # Errors
+/// The client has left.
+pub(super) async fn pause(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<std::result::Result<(), ApiError>> {
+    let Some(exchange) = &mut ctx.exchange else { return Err(no_exchange()) };
+    let pause = exchange.tries.pause();
+    if pause.is_zero() {
+        return Ok(Ok(()));
+    }
+    tokio::select! {
+        () = tokio::time::sleep(pause) => Ok(Ok(())),
+        cause = downstream::gone(session, &exchange.control, ctx.current.snapshot.models.routing.on_disconnect) => Err(cause),
+        () = shared.ended() => Ok(Err(stopping())),
+    }
+}
+
+/// Waits until the pump's next try is due and plans it.
+///
+/// # Errors
+/// The client has left, nothing can be tried any more, or the try is several calls: [`Exchange::fan`](super::ctx::Exchange::fan) is set.
+pub(super) async fn go_on(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    // The error of the try before is not this one's.
+    ctx.error = None;
+    if ctx.exchange.as_ref().is_some_and(|exchange| exchange.fan.is_some()) {
+        return Err(several());
+    }
+    let planned = match pause(shared, session, ctx).await? {
+        Ok(()) => adopt(session, ctx).await,
+        Err(error) => Err(error),
+    };
+    planned.map_err(|error| give_up(ctx, error))?;
+    if ctx.exchange.as_ref().is_some_and(|exchange| exchange.fan.is_some()) { Err(several()) } else { Ok(()) }
+}
+
+/// Plans the next try and puts it in the place of the one before.
+///
+/// # Errors
+/// What the client is told when there is none.
+pub(super) async fn adopt(session: &Session, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
+    let Some(exchange) = &mut ctx.exchange else { return Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.")) };
+    let mut tries = std::mem::take(&mut exchange.tries);
+    // Several calls write a head of their own.
+    let several = !exchange.control.head_out();
+    let planned = turn(&mut tries, session.req_header(), ctx, several).await;
+    let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
+    exchange.tries = tries;
+    let Draft { route, upstream, call, body, stream, dropped, answer, fan } = planned?;
+    let held = body.len() + exchange.tries.saved_bytes();
+    exchange.route = route;
+    exchange.upstream = upstream;
+    exchange.call = call;
+    exchange.body = body;
+    exchange.stream = stream;
+    exchange.dropped = dropped;
+    exchange.answer = answer;
+    exchange.fan = fan;
+    exchange.stage = Stage::Waiting;
+    exchange.facts = Facts::default();
+    exchange.first_content = None;
+    exchange.upstream_request_id = None;
+    exchange.timed_out = false;
+    exchange.readdressed = false;
+    if let Some(place) = &mut ctx.place {
+        place.keep(held);
+    }
+    Ok(())
+}
