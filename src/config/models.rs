@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -500,9 +499,4 @@ fn cooldown(section: &Section<'_>) -> Cooldown {
         section.value().mistake("expected `max` to be no shorter than `for`");
     }
     cooldown
-}
-
-/// A file that credentials or certificates are in.
-pub(super) fn file(section: &Section<'_>, name: &'static str) -> Option<PathBuf> {
-    section.text_or_empty(name).map(PathBuf::from)
 }

@@ -1,8 +1,9 @@
 //! What an operator writes of one provider.
 
+use std::path::PathBuf;
+
 use super::cursor::{Section, Value};
 use super::env::Environment;
-use super::models::file;
 use super::secret::Secret;
 use super::snapshot::{AwsCredentials, AwsRole, AwsSource, Bedrock, ProviderKind, Timeouts};
 use crate::provider::endpoint::Endpoint;
@@ -196,4 +197,9 @@ fn base_url(section: &Section<'_>, env: &Environment<'_>, names: &[&str], defaul
 
 fn key(section: &Section<'_>, env: &Environment<'_>, name: &str) -> Option<Secret> {
     section.secret("api_key").or_else(|| env.get(name).map(|key| Secret::from(key.as_str())))
+}
+
+/// A file that credentials or certificates are in.
+fn file(section: &Section<'_>, name: &'static str) -> Option<PathBuf> {
+    section.text_or_empty(name).map(PathBuf::from)
 }

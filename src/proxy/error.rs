@@ -12,8 +12,8 @@ use pingora_proxy::{FailToProxy, Session};
 
 use crate::chat::{ApiError, ErrorKind};
 use crate::dialect::Dialect;
+use crate::proxy::brand::brand;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::response::brand;
 use crate::translate::stream_error;
 
 /// How long a client may go on sending a body that nobody wants before its connection is cut: enough for it to notice the answer.

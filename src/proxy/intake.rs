@@ -2,7 +2,6 @@
 //!
 //! The model's name stands in the body, and the signature covers the translated body, so all of it is read and translated before Pingora chooses a peer.
 
-use std::borrow::Cow;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -373,23 +372,6 @@ fn into_exchange(draft: Draft, tries: Tries, chunked: bool) -> (Exchange, Option
     (exchange, fan)
 }
 
-/// The names of dropped members for the `x-adit-dropped` header: only what a header can hold.
-pub(super) fn header_list(names: &[String]) -> Cow<'_, str> {
-    const MOST: usize = 1024;
-    let mut list = String::new();
-    for name in names {
-        let clean = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b',');
-        if !clean || list.len() + name.len() > MOST {
-            continue;
-        }
-        if !list.is_empty() {
-            list.push_str(", ");
-        }
-        list.push_str(name);
-    }
-    list.into()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -410,11 +392,5 @@ mod tests {
             assert_eq!(id.len(), 32, "{bad}");
         }
         assert_ne!(request_id(&head(None)), request_id(&head(None)));
-    }
-
-    #[test]
-    fn dropped_members_fit_a_header_whatever_they_are_called() {
-        let names = ["seed".to_owned(), "a\r\nb".to_owned(), "top_k".to_owned()];
-        assert_eq!(header_list(&names), "seed, top_k");
     }
 }

@@ -19,8 +19,8 @@ use crate::ops::live::{Current, Refused};
 use crate::policy::health::Fitness;
 use crate::policy::route;
 use crate::proxy::Shared;
+use crate::proxy::brand::brand;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::response::brand;
 use crate::wire::json::{Object, Text};
 
 /// A path that the gateway answers itself. All of them take GET and HEAD.

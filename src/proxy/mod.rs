@@ -2,10 +2,12 @@
 //!
 //! ```text
 //! front ─▶ request_filter ─▶ upstream_peer ─▶ upstream_request_filter ─▶ request_body_filter ─▶ response_filter ─▶ response_body_filter ─▶ logging
-//!           intake, local      upstream           upstream, sign             upstream              response            response            account
+//!           intake, local      upstream ◀──────── upstream, sign ◀────────── upstream ◀─────────── response ◀────────── response            account
+//!                              next: another try, while nothing of an answer is out
 //! ```
 
 mod account;
+mod brand;
 mod ctx;
 mod downstream;
 mod error;

@@ -17,18 +17,18 @@ use pingora::http::ResponseHeader;
 use crate::chat::redact::redact;
 use crate::chat::{ApiError, ErrorKind};
 use crate::dialect::Dialect;
+use crate::proxy::brand::{brand, stream_headers};
 use crate::proxy::ctx::{Ctx, Exchange, Hold, Stage};
 use crate::proxy::downstream::HeadPatch;
 use crate::proxy::error::give_up;
 use crate::proxy::headers::{self, native_answer, relayed_answer};
-use crate::proxy::intake::header_list;
 use crate::proxy::next::{self, another};
 use crate::proxy::plan::{Answer, is_bodiless};
 use crate::proxy::tries::Fault;
 use crate::translate::body::count;
 use crate::translate::relay::{Opening, Tap};
 use crate::translate::stream::{Flow, Progress};
-use crate::translate::{stream_error, stream_type};
+use crate::translate::stream_error;
 use crate::wire::eventstream::CONTENT_TYPE;
 use crate::wire::json::{Kind, Raw, pick};
 
@@ -40,38 +40,6 @@ const LARGEST_HELD: usize = 8 * 1024 * 1024;
 const LARGEST_OPENING: usize = 64 * 1024;
 /// As much of an upstream's error body as is read; what is behind it can't matter to a message.
 pub(super) const LARGEST_ERROR: usize = 64 * 1024;
-
-/// The headers that every answer carries: `x-request-id`, and whose answer it is once that is known.
-pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
-    head.insert_header("x-request-id", ctx.request_id.as_str())?;
-    if let Some(name) = ctx.dialect.id_header().filter(|name| !head.headers.contains_key(*name)) {
-        head.insert_header(name, ctx.request_id.as_str())?;
-    }
-    let Some(route) = ctx.exchange.as_ref().map(|exchange| &exchange.route).or(ctx.routed.as_ref()) else { return Ok(()) };
-    head.insert_header("x-adit-provider", route.target.provider.name.as_str())?;
-    // A model's name may be anything a client wrote; a header may not.
-    let model = route.model.as_ref().map_or(route.target.model.as_str(), |model| model.name.as_str());
-    if let Ok(model) = HeaderValue::from_str(model)
-        && !model.is_empty()
-    {
-        head.insert_header("x-adit-model", model)?;
-    }
-    let Some(exchange) = &ctx.exchange else { return head.insert_header("x-adit-attempts", 0) };
-    head.insert_header("x-adit-attempts", exchange.attempts)?;
-    let dropped = header_list(&exchange.dropped);
-    if !dropped.is_empty() {
-        head.insert_header("x-adit-dropped", dropped.as_ref())?;
-    }
-    Ok(())
-}
-
-/// The headers of a streamed answer.
-pub(super) fn stream_headers(head: &mut ResponseHeader, dialect: Dialect) -> Result<()> {
-    head.insert_header(header::CONTENT_TYPE, stream_type(dialect))?;
-    head.insert_header(header::CACHE_CONTROL, "no-cache")?;
-    // nginx in front would otherwise gather the stream before it passes it on.
-    head.insert_header("x-accel-buffering", "no")
-}
 
 fn header_text(head: &ResponseHeader, name: &str) -> Option<String> {
     headers::text(&head.headers, name).map(str::to_owned)

@@ -17,10 +17,10 @@ use crate::config::snapshot::{OnDisconnect, Process, Provider, ProviderKind, Tri
 use crate::ops::credentials::Current;
 use crate::ops::upstreams::Upstream;
 use crate::provider::sigv4;
+use crate::proxy::brand::{brand, stream_headers};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{client_left, describe, give_up, no_exchange, stopping, timed_out};
 use crate::proxy::plan::Call;
-use crate::proxy::response::{brand, stream_headers};
 use crate::proxy::tries::Fault;
 use crate::proxy::{Shared, downstream, next};
 
