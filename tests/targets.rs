@@ -106,6 +106,9 @@ fn never_all_targets_are_left_out() {
     b.fail(false);
     let (_, failed) = load(&gateway, |made| made < 100);
     assert_eq!(failed, 0, "they rest for a minute, but there is nobody else");
+    // Who has answered is asked from then on; the other one has its minute.
+    let states = gateway.get("/metrics");
+    assert!(states.text().contains(&state_of("a", 0)) || states.text().contains(&state_of("b", 0)), "{}", states.text());
 }
 
 /// A conversation with a marker behind its last message.

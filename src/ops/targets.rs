@@ -94,7 +94,7 @@ mod tests {
     use super::*;
     use crate::config;
     use crate::config::snapshot::Cooldown;
-    use crate::policy::health::Verdict;
+    use crate::policy::health::{Role, Verdict};
 
     fn map(models: &str, budget: f64) -> ModelMap {
         let text = format!(
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(old.slots.len(), 2, "one state for one model at one provider");
         let rules = Cooldown { failures: 1, within: BUDGET_WINDOW, rate: 0.0, rest: BUDGET_WINDOW, most: BUDGET_WINDOW };
         let now = Instant::now();
-        old.slots[0].health.end(now, &rules, false, Verdict::Failed(None));
+        old.slots[0].health.end(now, &rules, Role::Regular, Verdict::Failed(None));
         let new = old.renewed(&map("{ zero: { b: z }, two: { b: y, a: x } }", 0.2));
         let resting = |targets: &Targets| {
             let resting = targets.states(now).filter(|(_, fitness)| !fitness.takes_requests());

@@ -48,6 +48,17 @@ impl Fitness {
     }
 }
 
+/// What an attempt is to its target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// One of many.
+    Regular,
+    /// It decides whether the target is well again.
+    Probe,
+    /// The target rests, but there was nobody else: it may show that it is well, and can't make it worse.
+    Forced,
+}
+
 /// How an attempt went, as far as the target is to blame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -133,25 +144,28 @@ impl Health {
         }
     }
 
-    /// An attempt begins. True if it is the probe: then its end must be told.
-    pub fn begin(&self, now: Instant) -> bool {
+    /// An attempt begins. The end of a probe must be told.
+    pub fn begin(&self, now: Instant) -> Role {
         let mut state = self.state();
-        let due = matches!(state.phase, Phase::Resting { until } if until <= now);
-        if due {
-            state.phase = Phase::Probing;
+        match state.phase {
+            Phase::Serving => Role::Regular,
+            Phase::Resting { until } if until <= now => {
+                state.phase = Phase::Probing;
+                Role::Probe
+            }
+            Phase::Resting { .. } | Phase::Probing => Role::Forced,
         }
-        due
     }
 
-    /// An attempt has ended. `probe` is what [`Health::begin`] said of it.
-    pub fn end(&self, now: Instant, rules: &Cooldown, probe: bool, verdict: Verdict) {
+    /// An attempt has ended. `role` is what [`Health::begin`] said of it.
+    pub fn end(&self, now: Instant, rules: &Cooldown, role: Role, verdict: Verdict) {
         let mut state = self.state();
         state.window.roll(now, rules.within);
         let number = state.window.number;
         match verdict {
             Verdict::Answered => {
                 state.window.part(number).0 += 1;
-                if probe {
+                if role != Role::Regular && !matches!(state.phase, Phase::Serving) {
                     state.phase = Phase::Serving;
                     state.back_at = Some(now);
                     // What failed before was paid for.
@@ -164,12 +178,12 @@ impl Health {
             Verdict::Failed(wait) => {
                 state.window.part(number).1 += 1;
                 let serving = matches!(state.phase, Phase::Serving);
-                if probe || (serving && (wait.is_some() || state.window.is_too_much(rules))) {
+                if role == Role::Probe || (serving && (wait.is_some() || state.window.is_too_much(rules))) {
                     state.fall(now, rules, wait);
                 }
             }
             // The next request may try.
-            Verdict::Unknown if probe => state.phase = Phase::Resting { until: now },
+            Verdict::Unknown if role == Role::Probe => state.phase = Phase::Resting { until: now },
             Verdict::Unknown => {}
         }
     }

@@ -18,7 +18,7 @@ use crate::config::snapshot::{Fallback, Provider, Target, Trigger};
 use crate::dialect::Surface;
 use crate::ops::live::Current;
 use crate::policy::affinity::{Pins, TargetKey};
-use crate::policy::health::{Health, Verdict};
+use crate::policy::health::{Health, Role, Verdict};
 use crate::policy::retry;
 use crate::policy::route::{Route, Way};
 
@@ -96,14 +96,14 @@ pub(super) struct Tries {
 struct Attempt {
     current: Arc<Current>,
     health: Arc<Health>,
-    probe: bool,
+    role: Role,
     answered: bool,
 }
 
 impl Attempt {
     fn end(&mut self, verdict: Verdict) {
         if let Some(rules) = &self.current.snapshot.models.routing.cooldown {
-            self.health.end(Instant::now(), rules, std::mem::take(&mut self.probe), verdict);
+            self.health.end(Instant::now(), rules, std::mem::replace(&mut self.role, Role::Regular), verdict);
         }
     }
 }
@@ -111,7 +111,7 @@ impl Attempt {
 impl Drop for Attempt {
     fn drop(&mut self) {
         // Nobody else would ever probe.
-        if self.probe {
+        if self.role == Role::Probe {
             self.end(Verdict::Unknown);
         }
     }
@@ -211,7 +211,7 @@ impl Tries {
         self.attempt = current.targets.health(&route.target).map(|health| Attempt {
             current: Arc::clone(current),
             health: Arc::clone(health),
-            probe: health.begin(Instant::now()),
+            role: health.begin(Instant::now()),
             answered: false,
         });
         if !self.may_go_on(current) {

@@ -61,6 +61,7 @@ pub(super) async fn peer(shared: &Shared, session: &mut Session, ctx: &mut Ctx) 
         }
     }
 }
+
 /// One of a provider's addresses, and how to speak to it.
 pub(super) async fn find_peer(provider: &Provider, upstream: &Upstream, number: usize) -> std::result::Result<HttpPeer, ApiError> {
     let timeouts = &provider.timeouts;

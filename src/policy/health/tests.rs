@@ -22,8 +22,8 @@ impl Case {
     }
 
     fn attempt(&self, verdict: Verdict) {
-        let probe = self.health.begin(self.now);
-        self.health.end(self.now, &rules(), probe, verdict);
+        let role = self.health.begin(self.now);
+        self.health.end(self.now, &rules(), role, verdict);
     }
 
     fn fitness(&self) -> Fitness {
@@ -77,12 +77,12 @@ fn one_request_probes_and_the_rest_doubles_up_to_its_bound() {
         assert!(!case.fitness().takes_requests());
         case.pass(MS(1));
         assert_eq!(case.fitness(), Fitness::Due);
-        assert!(case.health.begin(case.now), "the first one is the probe");
-        assert!(!case.health.begin(case.now), "the second one is not");
+        assert_eq!(case.health.begin(case.now), Role::Probe);
+        assert_eq!(case.health.begin(case.now), Role::Forced, "one is enough");
         assert_eq!(case.fitness(), Fitness::Probing);
-        case.health.end(case.now, &rules(), false, Verdict::Failed(None));
+        case.health.end(case.now, &rules(), Role::Forced, Verdict::Failed(None));
         assert_eq!(case.fitness(), Fitness::Probing, "only the probe decides");
-        case.health.end(case.now, &rules(), true, Verdict::Failed(None));
+        case.health.end(case.now, &rules(), Role::Probe, Verdict::Failed(None));
     }
 }
 
@@ -124,4 +124,21 @@ fn whoever_asks_for_time_gets_it_at_once_within_bounds() {
     let case = Case::new();
     case.attempt(Verdict::Failed(Some(MS(3_600_000))));
     assert_eq!(case.fitness(), Fitness::Resting(MS(12_000)));
+}
+
+#[test]
+fn a_target_that_is_asked_although_it_rests_may_show_that_it_is_well() {
+    let case = Case::new();
+    for _ in 0..5 {
+        case.attempt(Verdict::Failed(None));
+    }
+    // One that began before does not: what it says is old.
+    case.health.end(case.now, &rules(), Role::Regular, Verdict::Answered);
+    assert_eq!(case.fitness(), Fitness::Resting(MS(5_000)));
+    for _ in 0..5 {
+        case.attempt(Verdict::Failed(None));
+    }
+    assert_eq!(case.fitness(), Fitness::Resting(MS(5_000)), "no longer than before");
+    case.attempt(Verdict::Answered);
+    assert_eq!(case.fitness(), Fitness::Serving);
 }
