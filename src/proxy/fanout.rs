@@ -316,7 +316,7 @@ async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, 
     answer.release(work).await;
     let text = |name| headers::text(&head.headers, name);
     let error = work.api.error(head.status.as_u16(), text("x-amzn-errortype"), text("retry-after"), &refusal);
-    Err(Fault { trigger: Fault::from(ApiError { status: head.status.as_u16(), ..error.clone() }).trigger, error })
+    Err(Fault::answered(head.status.as_u16(), error))
 }
 
 async fn send(session: &mut HttpSession, head: pingora::http::RequestHeader, body: &Bytes, timeouts: &Timeouts) -> Result<()> {

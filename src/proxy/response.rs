@@ -142,12 +142,11 @@ fn refuse(seen: Seen<'_>, ctx: &mut Ctx) -> Result<ResponseHeader> {
     exchange.stage = Stage::Refused { status, name, retry_after, body: Vec::new() };
     // What it says in its body does not matter to the decision.
     let error = refusal(exchange).unwrap_or_else(no_output);
-    let trigger = Fault::from(ApiError { status, ..error.clone() }).trigger;
     if seen.empty {
         // Without a body no body filter runs: say it now.
         return Err(fail(ctx, error));
     }
-    if next::again(ctx, Fault { error, trigger }) {
+    if next::again(ctx, Fault::answered(status, error)) {
         return Err(another());
     }
     let Some(exchange) = ctx.exchange.as_mut() else { return Ok(fresh) };

@@ -51,13 +51,26 @@ pub(super) struct Fault {
 
 impl From<ApiError> for Fault {
     fn from(error: ApiError) -> Self {
-        Fault { trigger: Trigger::Status(meant_status(error.status)), error }
+        Fault { trigger: Trigger::Status(error.status), error }
     }
 }
 
-/// The status that a rule of the operator's means: 529 is how Anthropic says 503.
-fn meant_status(status: u16) -> u16 {
-    if status == 529 { 503 } else { status }
+impl Fault {
+    /// An upstream's answer that is an error: its own status tells more than the one that the client gets, unless it blames the request for what is not its fault.
+    pub(super) fn answered(status: u16, error: ApiError) -> Self {
+        let telling = status == 429 || status >= 500;
+        Fault { trigger: Trigger::Status(if telling { status } else { error.status }), error }
+    }
+}
+
+/// Whether a rule names a failure: exactly, or as what it means. 529 is how Anthropic says 503; other 5xx come from what stands in front of a provider.
+fn is_named(on: &[Trigger], trigger: Trigger) -> bool {
+    let meant = match trigger {
+        Trigger::Status(529) => Trigger::Status(503),
+        Trigger::Status(501 | 505..) => Trigger::Status(502),
+        exact => exact,
+    };
+    on.contains(&trigger) || on.contains(&meant)
 }
 
 /// Whether the target is to blame.
@@ -163,7 +176,7 @@ impl Tries {
         let wait = error.retry_after.as_deref().and_then(|header| retry::retry_after(header, SystemTime::now()));
         self.failed(trigger, wait.filter(|_| matches!(trigger, Trigger::Status(429 | 503))));
         let fallback = self.fallback(current);
-        if over || self.due.is_some() || !fallback.on.contains(&trigger) {
+        if over || self.due.is_some() || !is_named(&fallback.on, trigger) {
             return false;
         }
         let rules = &current.snapshot.models.routing.retry;
@@ -260,5 +273,36 @@ impl Tries {
     /// The providers that were tried in vain, and why.
     pub(super) fn past(&self) -> &[(Arc<Provider>, Trigger)] {
         &self.past
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chat::ErrorKind;
+
+    #[test]
+    fn every_5xx_is_named_by_one_of_the_usual_ones() {
+        let status = Trigger::Status;
+        let usual = [status(429), status(500), status(502), status(503), status(504)];
+        for code in (429..430).chain(500..600) {
+            assert!(is_named(&usual, status(code)), "{code}");
+        }
+        for code in [400, 401, 403, 404, 408, 413, 428, 499] {
+            assert!(!is_named(&usual, status(code)), "{code}");
+        }
+        assert!(is_named(&[status(503)], status(529)) && !is_named(&[status(502)], status(529)));
+        assert!(is_named(&[status(520)], status(520)) && is_named(&[status(404)], status(404)));
+        assert!(!is_named(&usual, Trigger::Timeout) && is_named(&[Trigger::Timeout], Trigger::Timeout));
+    }
+
+    #[test]
+    fn an_answers_own_status_counts_unless_it_blames_the_request_for_nothing() {
+        let answered = |status, kind| Fault::answered(status, ApiError::new(kind, "")).trigger;
+        assert_eq!(answered(529, ErrorKind::Unavailable), Trigger::Status(529));
+        assert_eq!(answered(429, ErrorKind::ModelNotReady), Trigger::Status(429));
+        assert_eq!(answered(424, ErrorKind::ModelError), Trigger::Status(502), "the model failed");
+        assert_eq!(answered(401, ErrorKind::BadUpstream), Trigger::Status(502), "our own key");
+        assert_eq!(answered(400, ErrorKind::InvalidRequest), Trigger::Status(400));
     }
 }
