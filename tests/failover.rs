@@ -591,3 +591,40 @@ fn trap_55_each_try_is_signed_anew() {
     assert_ne!(before.header("authorization"), after.header("authorization"));
     assert_eq!(before.body, after.body);
 }
+
+#[test]
+fn what_is_drained_is_counted_for_clients_of_every_kind() {
+    let drain = "\nrouting: { on_disconnect: drain }\n";
+    let served = r#"gen_ai_operation_name="chat",gen_ai_provider_name="aws.bedrock",gen_ai_request_model="claude-3-haiku""#;
+    let tokens = |count: u32| format!(r#"gen_ai_client_token_usage_sum{{{served},gen_ai_token_type="output"}} {count}"#);
+    // HTTP/2: the stream is reset, the connection ends.
+    let upstream = Upstream::new();
+    let gateway = Gateway::with_models(&(common::models(upstream.address) + drain), "", &[]);
+    let body = chat(10, true);
+    let leave = h2::leave(&gateway, "/v1/chat/completions", body.as_bytes());
+    let (mut far, _) = upstream.exchange();
+    far.begin_answer();
+    leave();
+    (0..50).for_each(|_| far.delta("more of it"));
+    far.end_stream();
+    gateway.wait_metrics(&[tokens(2)]);
+    drop(far);
+    // Several calls: each is read to its end.
+    for stream in [false, true] {
+        let gateway = Gateway::with_models(&(common::models(upstream.address) + drain), "", &[]);
+        let mut client = gateway.connect();
+        client.post(chat(10, stream).replace(r#""stream""#, r#""n":2,"stream""#).as_bytes());
+        let mut calls: Vec<_> = (0..2).map(|_| upstream.exchange().0).collect();
+        client.close();
+        for far in &mut calls {
+            if stream {
+                far.begin_answer();
+                (0..50).for_each(|_| far.delta("more of it"));
+                far.end_stream();
+            } else {
+                far.reply_text("all");
+            }
+        }
+        gateway.wait_metrics(&[tokens(4), "adit_requests_in_flight 0".to_owned()]);
+    }
+}
