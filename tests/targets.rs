@@ -191,4 +191,33 @@ fn who_comes_when_the_house_is_full_is_told_so_at_once() {
     far.reply_closing(&"y".repeat(150_000));
     assert_eq!(client.answer().status, 503);
     gateway.wait_metrics(&["adit_buffered_bytes 0".to_owned(), "adit_requests_in_flight 0".to_owned()]);
+    // Nor for one that several calls make.
+    let mut client = gateway.connect();
+    client.post(body.replacen('{', r#"{"n":2,"#, 1).as_bytes());
+    for _ in 0..2 {
+        let (mut far, _) = upstream.exchange();
+        far.reply_closing(&"y".repeat(60_000));
+    }
+    assert_eq!(client.answer().status, 503);
+    gateway.wait_metrics(&["adit_buffered_bytes 0".to_owned(), "adit_requests_in_flight 0".to_owned()]);
+}
+
+#[test]
+fn a_full_house_is_no_targets_fault() {
+    let (a, b) = (Upstream::new(), Upstream::new());
+    let keys = "access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let models = format!(
+        "providers:\n  a: {{ type: bedrock, region: us-east-1, endpoint: 'http://{}', {keys} }}\n  b: {{ type: bedrock, region: us-west-2, endpoint: 'http://{}', {keys} }}\n\
+         models: {{ m: {{ a: 'amazon.nova-lite-v1:0', b: 'amazon.nova-lite-v1:0' }} }}\nrouting: {{ default_provider: a, cooldown: {{ failures: 1 }} }}\n",
+        a.address, b.address
+    );
+    let gateway = Gateway::with_models(&models, "overload: { max_buffered_bytes: 100000 }", &[]);
+    let mut client = gateway.connect();
+    client.post(CHAT.as_bytes());
+    let (mut far, _) = a.exchange();
+    far.reply_closing(&"y".repeat(150_000));
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.header("x-adit-attempts")), (503, Some("1")));
+    assert!(b.is_unused());
+    gateway.wait_metrics(&[r#"adit_target_state{provider="a",target="amazon.nova-lite-v1:0"} 0"#.to_owned()]);
 }

@@ -38,9 +38,14 @@ impl Load {
     /// # Errors
     /// [`Full::Requests`]
     pub fn enter(self: &Arc<Self>, bounds: &Overload) -> Result<Place, Full> {
-        let place = Place { load: Arc::clone(self), bytes: 0 };
+        let place = Place { held: self.held() };
         // The place gives its count back when it goes, also here.
         if self.requests.fetch_add(1, Ordering::Relaxed) >= bounds.max_requests { Err(Full::Requests) } else { Ok(place) }
+    }
+
+    /// For bytes of a request that is in already.
+    pub fn held(self: &Arc<Self>) -> Held {
+        Held { load: Arc::clone(self), bytes: 0 }
     }
 
     /// Requests in flight.
@@ -54,14 +59,14 @@ impl Load {
     }
 }
 
-/// A request in flight and the bytes it holds; leaves when it is dropped.
+/// Bytes in memory; given back when it is dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct Held {
     load: Arc<Load>,
     bytes: u64,
 }
 
-impl Place {
+impl Held {
     /// Holds more bytes.
     ///
     /// # Errors
@@ -75,20 +80,41 @@ impl Place {
         self.bytes += bytes;
         Ok(())
     }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A request in flight and the bytes it holds; leaves when it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    held: Held,
+}
+
+impl Place {
+    /// Holds more bytes.
+    ///
+    /// # Errors
+    /// [`Full::Bytes`]: they are not held.
+    pub fn hold(&mut self, bytes: usize, bounds: &Overload) -> Result<(), Full> {
+        self.held.hold(bytes, bounds)
+    }
 
     /// Says how many bytes are held from now on, more or less than before. Never refused: they are there.
     pub fn keep(&mut self, bytes: usize) {
         let bytes = bytes as u64;
-        self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
-        self.bytes = bytes;
+        self.held.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.held.load.bytes.fetch_sub(self.held.bytes, Ordering::Relaxed);
+        self.held.bytes = bytes;
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.load.requests.fetch_sub(1, Ordering::Relaxed);
-        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.held.load.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -154,6 +154,11 @@ impl Control {
         std::mem::take(&mut self.state().woken)
     }
 
+    /// Says that the request has to end now, where nobody waits in its session.
+    pub(super) fn end(&self) {
+        self.state().ending = true;
+    }
+
     /// Whether the request has to end now.
     pub(super) fn is_ending(&self) -> bool {
         self.state().ending
@@ -382,8 +387,11 @@ impl CustomSession for Downstream {
     async fn response_duplex_vec(&mut self, tasks: Vec<HttpTask>) -> Result<bool> {
         let mut out = self.release(tasks);
         let end = matches!(out.last(), Some(HttpTask::Body(_, true) | HttpTask::Header(_, true) | HttpTask::Trailer(_) | HttpTask::Done));
-        let finished = self.control.state().finished && !end;
-        if self.control.is_gone() {
+        let (finished, gone) = {
+            let state = self.control.state();
+            (state.finished && !end, state.gone)
+        };
+        if gone {
             // An upstream's failure is the pump's to see.
             if let Some(HttpTask::Failed(cause)) = out.pop() {
                 return Err(cause);

@@ -170,6 +170,11 @@ pub(super) fn give_up(ctx: &mut Ctx, error: ApiError) -> Box<Error> {
     Error::explain(ErrorType::HTTPStatus(status), "given up by the gateway")
 }
 
+/// What a client is told that comes when the house is full, or whose answer does not fit in.
+pub(super) fn overloaded() -> ApiError {
+    ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is overloaded: please try again later.") }
+}
+
 /// What a client is told whose answer outlasts the process.
 pub(super) fn stopping() -> ApiError {
     ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is shutting down.") }

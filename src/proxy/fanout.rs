@@ -19,12 +19,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{OnDisconnect, Provider, Timeouts, Trigger};
+use crate::config::snapshot::{OnDisconnect, Overload, Provider, Timeouts, Trigger};
+use crate::ops::load::Held;
 use crate::ops::upstreams::Upstream;
 use crate::proxy::brand::{brand, stream_headers};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::downstream::{self, Control};
-use crate::proxy::error::{describe, refuse, stopping, timed_out};
+use crate::proxy::error::{describe, overloaded, refuse, stopping, timed_out};
 use crate::proxy::headers;
 use crate::proxy::plan::{self, Answer, Call, Fan, Vectors};
 use crate::proxy::response::{LARGEST_BODY, LARGEST_ERROR};
@@ -65,11 +66,14 @@ struct Work {
     api: Api,
     control: Control,
     on_disconnect: OnDisconnect,
+    overload: Overload,
 }
 
 /// A whole answer.
 struct Whole {
     body: Vec<u8>,
+    /// Counts it.
+    held: Held,
     /// `x-amzn-bedrock-input-token-count`
     input_tokens: Option<u64>,
 }
@@ -78,18 +82,23 @@ struct Whole {
 ///
 /// # Errors
 /// Only when the client is gone.
-pub(super) async fn serve_or_go_on(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: Fan) -> Result<bool> {
-    if let Some(fault) = calls(shared, session, ctx, fan).await? {
-        return go_on(shared, session, ctx, fault).await;
+pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: Fan) -> Result<bool> {
+    let answered = one_after_another(shared, session, ctx, fan).await?;
+    if !answered {
+        to_pump(shared, session, ctx);
     }
-    Ok(true)
+    Ok(answered)
 }
 
-/// Makes the calls where the pump was to have another try, which are several: `None` where it was not. Targets that the pump would have to ask are passed over.
+/// Makes the calls where the pump was to have another try, which are several: `None` where it was not. The pump has been left: a target that it would have to
+/// ask is none.
 pub(super) async fn instead(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx) -> Option<FailToProxy> {
     let fan = ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take())?;
-    let written = match calls(shared, session, ctx, fan).await {
-        Ok(Some(fault)) => refuse(session, ctx, fault.error.into()).await,
+    let written = match one_after_another(shared, session, ctx, fan).await {
+        Ok(false) => {
+            let error = ctx.exchange.as_ref().and_then(|exchange| exchange.tries.error());
+            refuse(session, ctx, error.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way.")).into()).await
+        }
         other => other.map(drop),
     };
     ctx.keep_connection = written.is_ok();
@@ -97,27 +106,18 @@ pub(super) async fn instead(shared: &Arc<Shared>, session: &mut Session, ctx: &m
     Some(FailToProxy { error_code: if written.is_ok() { status } else { 0 }, can_reuse_downstream: written.is_ok() })
 }
 
-/// The calls have failed before anything came of them: asks the next target, or tells the client.
-async fn go_on(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fault: Fault) -> Result<bool> {
-    let mut fault = fault;
+/// Makes the calls of one target after the other, until the client is answered. False if the next one is the pump's to ask.
+async fn one_after_another(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, mut fan: Fan) -> Result<bool> {
     loop {
+        let Some(fault) = calls(shared, session, ctx, fan).await? else { return Ok(true) };
         let error = fault.error.clone();
-        if !next::again(ctx, fault) {
+        let prepared = if next::again(ctx, fault) { next::prepare(shared, session, ctx).await? } else { Err(error) };
+        if let Err(error) = prepared {
             return refuse(session, ctx, error.into()).await.map(|()| true);
         }
-        if let Err(error) = next::pause(shared, session, ctx).await? {
-            return refuse(session, ctx, error.into()).await.map(|()| true);
-        }
-        if let Err(error) = next::adopt(session, ctx).await {
-            return refuse(session, ctx, error.into()).await.map(|()| true);
-        }
-        let Some(fan) = ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take()) else {
-            to_pump(shared, session, ctx);
-            return Ok(false);
-        };
-        match calls(shared, session, ctx, fan).await? {
-            Some(next) => fault = next,
-            None => return Ok(true),
+        match ctx.exchange.as_mut().and_then(|exchange| exchange.fan.take()) {
+            Some(next) => fan = next,
+            None => return Ok(false),
         }
     }
 }
@@ -136,6 +136,7 @@ async fn calls(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: 
         api: exchange.answer.api(),
         control: exchange.control.clone(),
         on_disconnect,
+        overload: ctx.current.snapshot.process.overload.clone(),
     });
     let written = match (fan, &exchange.answer) {
         (Fan::Vectors(vectors), _) => {
@@ -231,7 +232,10 @@ async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> R
     tokio::select! {
         answers = bounded => Ok(answers),
         cause = downstream::gone(session, &control, on_disconnect) => Err(cause),
-        () = shared.ended() => Ok(Err(stopping().into())),
+        () = shared.ended() => {
+            control.end();
+            Ok(Err(stopping().into()))
+        }
     }
 }
 
@@ -241,12 +245,16 @@ fn too_slow() -> Fault {
 
 /// One call with a whole answer.
 async fn one(work: &Work, body: Bytes) -> std::result::Result<Whole, Fault> {
-    let mut whole = Whole { body: Vec::new(), input_tokens: None };
+    let mut whole = Whole { body: Vec::new(), held: work.shared.load.held(), input_tokens: None };
     let (head, mut answer) = open(work, body).await?;
     whole.input_tokens = headers::text(&head.headers, "x-amzn-bedrock-input-token-count").and_then(|count| count.parse().ok());
     while let Some(piece) = answer.next(work).await? {
         if whole.body.len() + piece.len() > LARGEST_BODY {
             return Err(ApiError::new(ErrorKind::BadUpstream, "The model provider's answer is too large.").into());
+        }
+        if whole.held.hold(piece.len(), &work.overload).is_err() {
+            work.control.end();
+            return Err(overloaded().into());
         }
         whole.body.extend_from_slice(&piece);
     }
@@ -386,7 +394,10 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
         let next = tokio::select! {
             next = news.recv() => next,
             cause = downstream::gone(session, &work.control, work.on_disconnect) => return Err(cause),
-            () = work.shared.ended() => Some(News::Failed(stopping().into())),
+            () = work.shared.ended() => {
+                work.control.end();
+                Some(News::Failed(stopping().into()))
+            }
             () = quiet => {
                 out.extend_from_slice(crate::wire::sse::COMMENT);
                 write(session, ctx, &mut out, &mut head_out, false).await?;

@@ -19,7 +19,7 @@ use crate::ops::load::Full;
 use crate::policy::affinity::TargetKey;
 use crate::policy::route::{self, View, Wish};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::error::{Refusal, describe, stopping};
+use crate::proxy::error::{Refusal, describe, overloaded, stopping};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::tries::{Cached, Saved, Tries};
@@ -135,7 +135,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
 /// What a client is told that comes when the house is full.
 pub(super) fn turned_away(shared: &Shared, full: Full) -> Refusal {
     shared.metrics.turned_away(full.as_str());
-    closing(ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is overloaded: please try again later.") })
+    closing(overloaded())
 }
 
 /// Decides where a request goes and what becomes of it.

@@ -158,7 +158,7 @@ impl ProxyHttp for Gateway {
         match intake::accept(&self.shared, session, ctx).await {
             Ok(intake::Accepted::Exchange) => Ok(false),
             Ok(intake::Accepted::Answered) => Ok(true),
-            Ok(intake::Accepted::Several(fan)) => fanout::serve_or_go_on(&self.shared, session, ctx, fan).await,
+            Ok(intake::Accepted::Several(fan)) => fanout::serve(&self.shared, session, ctx, fan).await,
             Err(refusal) => error::refuse(session, ctx, refusal).await.map(|()| true),
         }
     }

@@ -26,9 +26,13 @@ use crate::translate::Facts;
 /// Notes a failure, and says whether another try follows. Then the attempt has to end in a way that leads to [`go_on`].
 pub(super) fn again(ctx: &mut Ctx, fault: Fault) -> bool {
     let Some(exchange) = ctx.exchange.as_mut() else { return false };
+    // The gateway's own end of it: no target is to blame, and none could help.
+    if exchange.control.is_ending() {
+        return false;
+    }
     let provider = Arc::clone(&exchange.route.target.provider);
     let overdue = provider.timeouts.total.filter(|_| !exchange.stream).is_some_and(|total| exchange.started.elapsed() >= total);
-    let over = exchange.committed || exchange.control.is_ending() || exchange.control.is_gone() || overdue;
+    let over = exchange.committed || exchange.control.is_gone() || overdue;
     let shown = fault.error.message.clone();
     let again = exchange.tries.fail(&ctx.current, &provider, fault, over);
     if again {
@@ -109,7 +113,7 @@ fn several() -> Box<Error> {
 ///
 /// # Errors
 /// The client has left.
-pub(super) async fn pause(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<std::result::Result<(), ApiError>> {
+async fn pause(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<std::result::Result<(), ApiError>> {
     let Some(exchange) = &mut ctx.exchange else { return Err(no_exchange()) };
     let pause = exchange.tries.pause();
     if pause.is_zero() {
@@ -122,7 +126,18 @@ pub(super) async fn pause(shared: &Shared, session: &mut Session, ctx: &mut Ctx)
     }
 }
 
-/// Waits until the pump's next try is due and plans it.
+/// Waits until the next try is due and plans it; what the client is told where there is none.
+///
+/// # Errors
+/// The client has left.
+pub(super) async fn prepare(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<std::result::Result<(), ApiError>> {
+    match pause(shared, session, ctx).await? {
+        Ok(()) => Ok(adopt(session, ctx).await),
+        stopping => Ok(stopping),
+    }
+}
+
+/// Prepares the pump's next try.
 ///
 /// # Errors
 /// The client has left, nothing can be tried any more, or the try is several calls: [`Exchange::fan`](super::ctx::Exchange::fan) is set.
@@ -132,11 +147,7 @@ pub(super) async fn go_on(shared: &Shared, session: &mut Session, ctx: &mut Ctx)
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.fan.is_some()) {
         return Err(several());
     }
-    let planned = match pause(shared, session, ctx).await? {
-        Ok(()) => adopt(session, ctx).await,
-        Err(error) => Err(error),
-    };
-    planned.map_err(|error| give_up(ctx, error))?;
+    prepare(shared, session, ctx).await?.map_err(|error| give_up(ctx, error))?;
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.fan.is_some()) { Err(several()) } else { Ok(()) }
 }
 
@@ -144,7 +155,7 @@ pub(super) async fn go_on(shared: &Shared, session: &mut Session, ctx: &mut Ctx)
 ///
 /// # Errors
 /// What the client is told when there is none.
-pub(super) async fn adopt(session: &Session, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
+async fn adopt(session: &Session, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
     let Some(exchange) = &mut ctx.exchange else { return Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.")) };
     let mut tries = std::mem::take(&mut exchange.tries);
     // Several calls write a head of their own.

@@ -20,7 +20,7 @@ use crate::dialect::Dialect;
 use crate::proxy::brand::{brand, stream_headers};
 use crate::proxy::ctx::{Ctx, Exchange, Hold, Stage};
 use crate::proxy::downstream::HeadPatch;
-use crate::proxy::error::give_up;
+use crate::proxy::error::{give_up, overloaded};
 use crate::proxy::headers::{self, native_answer, relayed_answer};
 use crate::proxy::next::{self, another};
 use crate::proxy::plan::{Answer, is_bodiless};
@@ -113,9 +113,12 @@ fn relay(seen: Seen<'_>, ctx: &mut Ctx) -> Result<ResponseHeader> {
     // A stream is told by its type where the request says nothing: no bound on its whole time, and nothing in between may gather it.
     exchange.stream |= media_type.starts_with("text/event-stream") || media_type.starts_with(CONTENT_TYPE);
     if let Answer::Relay { watched, .. } = &exchange.answer {
-        let may_go_on = !exchange.committed && exchange.tries.may_go_on(&ctx.current);
-        let opening = Opening::new(*watched, &media_type);
-        let hold = (may_go_on && (opening.is_some() || !exchange.stream)).then(|| Hold { opening, pieces: Vec::new(), length: 0 });
+        let hold = if !exchange.committed && exchange.tries.may_go_on(&ctx.current) {
+            let opening = Opening::new(*watched, &media_type);
+            (opening.is_some() || !exchange.stream).then(|| Hold { opening, pieces: Vec::new(), length: 0 })
+        } else {
+            None
+        };
         exchange.stage = if seen.empty { Stage::Done } else { Stage::Relay { tap: Box::new(Tap::new(*watched, &media_type)), hold } };
     }
     for (name, value) in seen.relayed.unwrap_or_default() {
@@ -264,10 +267,12 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
 fn hold(bytes: usize, ctx: &mut Ctx) -> Result<()> {
     let bounds = &ctx.current.snapshot.process.overload;
     match ctx.place.as_mut().map(|place| place.hold(bytes, bounds)) {
-        Some(Err(_)) => Err(give_up(
-            ctx,
-            ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::Unavailable, "The gateway is overloaded: please try again later.") },
-        )),
+        Some(Err(_)) => {
+            if let Some(exchange) = &ctx.exchange {
+                exchange.control.end();
+            }
+            Err(give_up(ctx, overloaded()))
+        }
         _ => Ok(()),
     }
 }
@@ -283,12 +288,13 @@ fn relayed(piece: Bytes, end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> 
     let mut passes = piece;
     if let Some(held) = hold {
         let progress = held.opening.as_mut().map_or(Progress::Opening, |opening| opening.push(&passes));
-        held.length += passes.len();
+        let length = passes.len();
+        held.length += length;
         held.pieces.push(passes);
         let has_room = held.length <= if held.opening.is_some() { LARGEST_OPENING } else { LARGEST_HELD };
         match progress {
             Progress::Failed(error) if next::again(ctx, error.clone().into()) => return Err(another()),
-            Progress::Opening if !end && has_room => return Ok(()),
+            Progress::Opening if !end && has_room => return self::hold(length, ctx),
             _ => {}
         }
         let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
