@@ -628,3 +628,39 @@ fn what_is_drained_is_counted_for_clients_of_every_kind() {
         gateway.wait_metrics(&[tokens(4), "adit_requests_in_flight 0".to_owned()]);
     }
 }
+
+#[test]
+fn several_calls_behind_a_failed_one_move_on_too() {
+    let upstreams = [Upstream::new(), Upstream::new(), Upstream::new()];
+    let keys = "access_key_id: AKIAIOSFODNN7EXAMPLE, secret_access_key: wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+    let map = |last: &str| {
+        format!(
+            "providers:\n  o: {{ type: openai, base_url: 'http://{o}/v1', api_key: not-a-key }}\n  p: {{ type: openai, base_url: 'http://{b}/v1', api_key: not-a-key }}\n\
+             \u{20} a: {{ type: bedrock, region: us-east-1, endpoint: 'http://{a}', {keys} }}\n  b: {{ type: bedrock, region: us-west-2, endpoint: 'http://{b}', {keys} }}\n\
+             models: {{ claude-3-haiku: {{ o: gpt-4o, a: 'amazon.nova-lite-v1:0', {last} }} }}\nrouting: {{ default_provider: o }}\n",
+            o = upstreams[0].address,
+            a = upstreams[1].address,
+            b = upstreams[2].address
+        )
+    };
+    let body = r#"{"model":"claude-3-haiku","n":2,"messages":[{"role":"user","content":"Hi"}]}"#;
+    for (last, status, attempts) in [("b: 'amazon.nova-lite-v1:0'", 200, "3"), ("p: gpt-4o", 429, "2")] {
+        let gateway = Gateway::with_models(&map(last), "", &[]);
+        let mut client = gateway.connect();
+        client.post(body.as_bytes());
+        let (mut far, _) = upstreams[0].exchange();
+        far.reply("503 Service Unavailable", "connection: close\r\n", "{}");
+        let (mut far, _) = upstreams[1].exchange();
+        far.reply("429 Too Many Requests", "connection: close\r\nx-amzn-errortype: ThrottlingException\r\n", r#"{"message":"slow down"}"#);
+        if status == 200 {
+            for _ in 0..2 {
+                let (mut far, _) = upstreams[2].exchange();
+                far.reply_closing("ok");
+            }
+        }
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.header("x-adit-attempts")), (status, Some(attempts)), "{last}: {}", answer.text());
+        // The second call of the one that failed may have come too.
+        while upstreams[1].poll().is_some() {}
+    }
+}
