@@ -470,5 +470,16 @@ async fn write(session: &mut Session, ctx: &Ctx, out: &mut Vec<u8>, head_out: &m
         tasks.push(HttpTask::Header(Box::new(head), false));
     }
     tasks.push(HttpTask::Body(Some(Bytes::from(std::mem::take(out))), end));
-    session.write_response_tasks(tasks).await.map(drop)
+    match session.write_response_tasks(tasks).await {
+        // The client may be found gone by a write before anyone sees it leave.
+        Err(cause) if ctx.current.snapshot.models.routing.on_disconnect == OnDisconnect::Drain => {
+            debug!("going on without the client: {cause}");
+            if let Some(exchange) = ctx.exchange.as_ref() {
+                exchange.control.leave_alone();
+            }
+            session.set_keepalive(None);
+            Ok(())
+        }
+        written => written.map(drop),
+    }
 }
