@@ -127,6 +127,10 @@ impl<'n> Value<'n> {
     }
 
     /// A number of dollars.
+    pub(super) fn usd(&self) -> Option<f64> {
+        self.parse("an amount of 0 or more in USD", |text| text.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd >= 0.0))
+    }
+
     pub(super) fn price(&self) -> Option<f64> {
         self.parse("a price of 0 or more in USD per million tokens", |text| text.parse().ok().filter(|price: &f64| price.is_finite() && *price >= 0.0))
     }

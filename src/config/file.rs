@@ -3,22 +3,22 @@
 //! Every key of the file's contract is known and typed here, also those whose feature is not built: switched on, they are mistakes rather than promises.
 //! Defaults live here too, so an empty file is a good file.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::access::{self, user_limits};
 use super::cursor::{Section, Value};
 use super::env::Environment;
-use super::snapshot::{AccessLog, Audit, AuditBodies, ClientTimeouts, Network, Overload, Pingora, Process, Timeouts, UserLimits};
+use super::snapshot::{
+    AccessLog, Audit, AuditBodies, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles, Timeouts, UserLimits,
+};
 
 /// Where the gateway listens unless told otherwise: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 
 /// 25 MB, what Bedrock's InvokeModel takes at most.
 const DEFAULT_MAX_BODY_BYTES: usize = 26_214_400;
-
-/// `auth.mode` and `AUTH_MODE`.
-const AUTH_MODES: &[(&str, ())] = &[("api_key", ()), ("api_key+totp", ()), ("jwt", ()), ("mtls", ())];
 
 /// What a whole file says: the process, and where the model map is.
 pub(super) struct AditFile {
@@ -28,9 +28,10 @@ pub(super) struct AditFile {
 }
 
 /// Reads the file; `None` stands for one without content.
-pub(super) fn read(root: Option<Value<'_>>, env: &Environment<'_>) -> AditFile {
+/// Files that it names lie in `folder` unless they say otherwise.
+pub(super) fn read(root: Option<Value<'_>>, env: &Environment<'_>, folder: &Path) -> AditFile {
     let section = root.and_then(|root| root.section());
-    let file = read_keys(&Keys(section.as_ref()), env);
+    let file = read_keys(&Keys { section: section.as_ref(), folder }, env);
     if let Some(section) = section {
         section.finish();
     }
@@ -38,27 +39,38 @@ pub(super) fn read(root: Option<Value<'_>>, env: &Environment<'_>) -> AditFile {
 }
 
 /// A section that may be missing as a whole.
-struct Keys<'s, 'n>(Option<&'s Section<'n>>);
+pub(super) struct Keys<'s, 'n> {
+    section: Option<&'s Section<'n>>,
+    folder: &'s Path,
+}
 
 impl<'n> Keys<'_, 'n> {
-    fn get(&self, name: &'static str) -> Option<Value<'n>> {
-        self.0?.get(name)
+    pub(super) fn get(&self, name: &'static str) -> Option<Value<'n>> {
+        self.section?.get(name)
     }
 
-    fn section<T>(&self, name: &'static str, read: impl FnOnce(&Section<'n>) -> T) -> Option<T> {
-        self.0?.section(name, read)
+    pub(super) fn section<T>(&self, name: &'static str, read: impl FnOnce(&Section<'n>) -> T) -> Option<T> {
+        self.section?.section(name, read)
+    }
+
+    /// Where a file is, from the root: a daemon leaves its folder.
+    pub(super) fn file(&self, written: &str) -> PathBuf {
+        let path = self.folder.join(written);
+        std::path::absolute(&path).unwrap_or(path)
     }
 }
 
 fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
-    let http = listen(keys, env);
-    auth(keys, env);
+    let (http, https) = listen(keys, env);
+    let auth = access::auth(keys, env);
     let (max_body_bytes, default_limits) = keys.section("limits", limits).unwrap_or((DEFAULT_MAX_BODY_BYTES, None));
     let (timeouts, client_timeouts) = keys
         .section("timeouts", |section| (timeouts(section, &default_timeouts()), client_timeouts(section)))
         .unwrap_or_else(|| (default_timeouts(), default_client_timeouts()));
-    let audit = keys.section("audit", audit).flatten();
-    unbuilt_stores(keys, env);
+    let audit = keys.section("audit", |section| audit(section, keys)).flatten();
+    let redis = redis(keys, env);
+    let remote_files = remote_files(keys);
+    unbuilt(keys, env);
     let trusted_proxies = keys.get("trusted_proxies").map(|list| networks(&list)).unwrap_or_default();
     let overload = keys.section("overload", overload).unwrap_or_else(default_overload);
     let access_log = keys.section("access_log", |section| {
@@ -69,12 +81,16 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
     let models = keys.get("models").and_then(|value| value.text()).map(PathBuf::from);
     let process = Process {
         http,
-        https: None,
+        https,
+        auth,
+        state_dir: keys.get("state_dir").and_then(|value| value.text()).map(|path| keys.file(path)),
         max_body_bytes,
         default_limits,
         timeouts,
         client_timeouts,
         audit,
+        redis,
+        remote_files,
         trusted_proxies,
         overload,
         access_log: access_log.flatten().unwrap_or(AccessLog::Text),
@@ -87,9 +103,10 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
 /// The longest that middle boxes are known to let a silent connection live is well above this.
 const KEEPALIVE: Duration = Duration::from_secs(15);
 
-fn listen(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Option<String> {
+fn listen(keys: &Keys<'_, '_>, env: &Environment<'_>) -> (Option<String>, Option<Https>) {
+    let mut tls = None;
     let from_file = keys.section("listen", |section| {
-        section.section("https", https);
+        tls = section.section("https", |section| https(section, keys)).flatten();
         let http = match section.get("http") {
             Some(value) => value.parse(ADDRESS, address),
             None if section.is_null("http") => return Err(section.value().clone()),
@@ -98,16 +115,17 @@ fn listen(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Option<String> {
         Ok(http)
     });
     if let Some(text) = env.get("ADIT_LISTEN") {
-        return env.checked("ADIT_LISTEN", &text, ADDRESS, address(&text));
+        return (env.checked("ADIT_LISTEN", &text, ADDRESS, address(&text)), tls);
     }
-    match from_file {
+    let http = match from_file {
         None => Some(DEFAULT_LISTEN.to_owned()),
         Some(Ok(http)) => http,
         Some(Err(section)) => {
             section.mistake("expected `http`: the only listener of this version, found null");
             None
         }
-    }
+    };
+    (http, tls)
 }
 
 const ADDRESS: &str = "an address such as 127.0.0.1:8080 or [::]:8080";
@@ -124,78 +142,13 @@ fn address(text: &str) -> Option<String> {
     (name && !digits && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()).then(|| text.to_owned())
 }
 
-fn https(section: &Section<'_>) {
+fn https(section: &Section<'_>, keys: &Keys<'_, '_>) -> Option<Https> {
     section.value().unavailable();
-    section.required("address", ADDRESS).and_then(|value| value.parse(ADDRESS, address));
-    section.required("certificate", "a file").and_then(|value| value.text());
-    section.required("key", "a file").and_then(|value| value.text());
-    section.text("client_ca");
-}
-
-fn auth(keys: &Keys<'_, '_>, env: &Environment<'_>) {
-    let enabled = keys.section("auth", |section| {
-        let enabled = section.get("enabled");
-        if let Some(mode) = section.get("mode") {
-            let modes = if mode.is_scalar() { vec![mode] } else { mode.list() };
-            for mode in modes {
-                mode.choice(AUTH_MODES);
-            }
-        }
-        section.text("keys");
-        section.section("session", |session| session.get("ttl").and_then(|value| value.duration()));
-        section.section("jwt", jwt);
-        section.section("mtls", |mtls| {
-            mtls.get("user").and_then(|value| value.choice(&[("subject_cn", ()), ("san_dns", ()), ("san_uri", ())]));
-        });
-        enabled.and_then(|value| value.flag().map(|flag| (flag, value)))
-    });
-    if let Some(mode) = env.get("AUTH_MODE") {
-        let known = AUTH_MODES.iter().any(|(name, ())| *name == mode);
-        env.checked("AUTH_MODE", &mode, "api_key, api_key+totp, jwt or mtls", known.then_some(()));
-    }
-    // The environment wins in both directions.
-    let switch = env.switched_on("AUTH_ENABLED");
-    if switch.is_none()
-        && let Some(Some((true, value))) = enabled
-    {
-        value.unavailable();
-    }
-    // Whoever says that authentication is off does not rely on his users' keys.
-    if switch != Some(false) {
-        env.refuse_api_keys();
-    }
-}
-
-fn jwt(section: &Section<'_>) {
-    let allow_http = section.flag("allow_http").unwrap_or(false);
-    for name in ["issuer", "jwks_url"] {
-        let Some(value) = section.get(name) else { continue };
-        if value.endpoint().is_some_and(|endpoint| !endpoint.tls && !allow_http && !is_loopback(&endpoint.host)) {
-            value.expected("an https URL, as plain http is for loopback addresses or `allow_http: true`");
-        }
-    }
-    for name in ["audience", "user_claim", "groups_claim"] {
-        section.text(name);
-    }
-    if let Some(algorithms) = section.get("algorithms") {
-        const KNOWN: &[(&str, ())] =
-            &[("RS256", ()), ("RS384", ()), ("RS512", ()), ("PS256", ()), ("PS384", ()), ("PS512", ()), ("ES256", ()), ("ES384", ()), ("EdDSA", ())];
-        for algorithm in algorithms.list() {
-            algorithm.choice(KNOWN);
-        }
-    }
-    if let Some(groups) = section.get("groups") {
-        for (_, group) in groups.members() {
-            let Some(group) = group.section() else { continue };
-            group.get("models").map(|models| models.texts());
-            group.section("limits", user_limits);
-            group.finish();
-        }
-    }
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    let address = section.required("address", ADDRESS).and_then(|value| value.parse(ADDRESS, address));
+    let file = |name| section.required(name, "a file").and_then(|value| value.text()).map(|path| keys.file(path));
+    let (certificate, key) = (file("certificate"), file("key"));
+    let client_ca = section.text("client_ca").map(|path| keys.file(path));
+    Some(Https { address: address?, certificate: certificate?, key: key?, client_ca })
 }
 
 fn limits(section: &Section<'_>) -> (usize, Option<UserLimits>) {
@@ -205,14 +158,6 @@ fn limits(section: &Section<'_>) -> (usize, Option<UserLimits>) {
         user_limits(default)
     });
     (max_body_bytes, default)
-}
-
-fn user_limits(section: &Section<'_>) -> UserLimits {
-    UserLimits {
-        requests_per_minute: section.integer("requests_per_minute", 1, u64::MAX),
-        tokens_per_minute: section.integer("tokens_per_minute", 1, u64::MAX),
-        concurrent_requests: section.integer("concurrent_requests", 1, u64::MAX),
-    }
 }
 
 fn default_timeouts() -> Timeouts {
@@ -239,44 +184,64 @@ fn client_timeouts(section: &Section<'_>) -> ClientTimeouts {
     ClientTimeouts { head: section.duration("request_head", default.head), body: section.duration("request_body", default.body) }
 }
 
-fn audit(section: &Section<'_>) -> Option<Audit> {
+/// Rotation by size is for those who have nothing else that rotates.
+fn audit(section: &Section<'_>, keys: &Keys<'_, '_>) -> Option<Audit> {
     section.value().note("no audit log is written in this version");
     let path = section.required("path", "a file").and_then(|value| value.text());
     let words = [("none", AuditBodies::None), ("redacted", AuditBodies::Redacted), ("full", AuditBodies::Full)];
     let bodies = section.get("bodies").and_then(|value| value.choice(&words)).unwrap_or(AuditBodies::None);
-    Some(Audit { path: PathBuf::from(path?), bodies })
+    let on_full = section.get("on_full").and_then(|value| value.choice(&[("drop", OnFull::Drop), ("block", OnFull::Block)])).unwrap_or(OnFull::Drop);
+    let max_bytes = section.get("max_bytes").and_then(|value| value.bytes()).map(|bytes| bytes as u64);
+    let keep = section.integer("keep", 0, 1000).and_then(|keep| keep.try_into().ok()).unwrap_or(DEFAULT_AUDIT_FILES);
+    Some(Audit { path: keys.file(path?), bodies, on_full, max_bytes, keep })
 }
 
-/// Cache, Redis and remote files: typed, and refused when switched on.
-fn unbuilt_stores(keys: &Keys<'_, '_>, env: &Environment<'_>) {
-    keys.section("cache", |cache| {
-        refuse_if_enabled(cache);
-        cache.get("ttl").and_then(|value| value.duration());
-        cache.get("max_bytes").and_then(|value| value.bytes());
-    });
-    if let Some(redis) = keys.get("redis") {
+const DEFAULT_AUDIT_FILES: usize = 5;
+
+fn redis(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Option<Redis> {
+    let is_redis = |url: &str| url.starts_with("redis://") || url.starts_with("rediss://");
+    let mut url = None;
+    if let Some(value) = keys.get("redis") {
         // Its URL may hold a password, so it is not shown.
-        match redis.secret() {
-            Some(url) if !url.expose().starts_with("redis://") && !url.expose().starts_with("rediss://") => {
-                redis.mistake("expected a URL such as redis://host:6379");
+        match value.secret() {
+            Some(text) if !is_redis(text.expose()) => value.mistake("expected a URL such as redis://host:6379"),
+            Some(text) => {
+                value.unavailable();
+                url = Some(text);
             }
-            Some(_) => redis.unavailable(),
             None => {}
         }
     }
     if env.get("ADIT_REDIS_URL").is_some() {
         env.unavailable("ADIT_REDIS_URL");
     }
-    env.switched_on("ENABLE_OPTILLM");
-    if let Some(value) = keys.get("on_redis_failure") {
-        value.choice(&[("local", ()), ("deny", ())]);
-    }
+    let words = [("local", OnRedisFailure::Local), ("deny", OnRedisFailure::Deny)];
+    let on_failure = keys.get("on_redis_failure").and_then(|value| value.choice(&words)).unwrap_or(OnRedisFailure::Local);
+    url.map(|url| Redis { url, on_failure })
+}
+
+fn remote_files(keys: &Keys<'_, '_>) -> Option<RemoteFiles> {
     keys.section("remote_files", |files| {
         refuse_if_enabled(files);
-        files.get("allow").map(|value| value.texts());
-        files.get("max_bytes").and_then(|value| value.bytes());
-        files.get("timeout").and_then(|value| value.duration());
+        let allow = files.get("allow").map(|value| value.texts().into_iter().map(|(_, text)| text.to_ascii_lowercase()).collect()).unwrap_or_default();
+        let max_bytes = files.get("max_bytes").and_then(|value| value.bytes()).unwrap_or(DEFAULT_REMOTE_BYTES);
+        let timeout = files.duration("timeout", DEFAULT_REMOTE_TIMEOUT);
+        (files.flag("enabled") == Some(true)).then_some(RemoteFiles { allow, max_bytes, timeout })
+    })
+    .flatten()
+}
+
+const DEFAULT_REMOTE_BYTES: usize = 10 << 20;
+const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The cache: typed, and refused when switched on.
+fn unbuilt(keys: &Keys<'_, '_>, env: &Environment<'_>) {
+    keys.section("cache", |cache| {
+        refuse_if_enabled(cache);
+        cache.get("ttl").and_then(|value| value.duration());
+        cache.get("max_bytes").and_then(|value| value.bytes());
     });
+    env.switched_on("ENABLE_OPTILLM");
 }
 
 fn refuse_if_enabled(section: &Section<'_>) {
@@ -288,11 +253,7 @@ fn refuse_if_enabled(section: &Section<'_>) {
 }
 
 fn networks(list: &Value<'_>) -> Vec<Network> {
-    let values = list.list();
-    if !values.is_empty() {
-        list.note("not used in this version");
-    }
-    values.iter().filter_map(|value| value.parse("a network such as 10.0.0.0/8 or an address", Network::parse)).collect()
+    list.list().iter().filter_map(|value| value.parse("a network such as 10.0.0.0/8 or an address", Network::parse)).collect()
 }
 
 fn default_overload() -> Overload {

@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+mod access;
 mod cursor;
 mod env;
 mod file;
@@ -52,6 +53,13 @@ struct Source {
     text: String,
     /// Whether the operator wrote it.
     own: bool,
+}
+
+impl Source {
+    /// Where the files lie that it names; for what is embedded, where the process runs.
+    fn folder(&self) -> &Path {
+        Path::new(&self.name).parent().filter(|_| self.own).unwrap_or(Path::new(""))
+    }
 }
 
 /// A file of a configuration, as it was read.
@@ -182,7 +190,7 @@ fn assemble(
     let env = Environment::new(lookup, names, &of_env);
 
     let of_adit = Mistakes::new(&adit.name, adit.own);
-    let file = file::read(root(tree(adit, &env, &of_adit).as_deref(), &of_adit), &env);
+    let file = file::read(root(tree(adit, &env, &of_adit).as_deref(), &of_adit), &env, adit.folder());
     let (mut found, mut notes) = of_adit.into_parts();
 
     let map = match models(file.models) {

@@ -210,9 +210,13 @@ fn model<'n>(name: &str, value: &Value<'n>, providers: &Providers, default_fallb
 }
 
 fn price(section: &Section<'_>) -> Option<Price> {
-    let input = section.required("input", "USD per million tokens").and_then(|value| value.price());
-    let output = section.required("output", "USD per million tokens").and_then(|value| value.price());
-    Some(Price { input: input?, output: output? })
+    let required = |name| section.required(name, "USD per million tokens").and_then(|value| value.price());
+    let (input, output) = (required("input"), required("output"));
+    let (input, output) = (input?, output?);
+    // Whoever names no price of the cache pays for its tokens as for any others.
+    let cache = |name, default: f64| section.get(name).and_then(|value| value.price()).unwrap_or(default);
+    let cache_write = cache("cache_write", input);
+    Some(Price { input, output, cache_read: cache("cache_read", input), cache_write, cache_write_1h: cache("cache_write_1h", cache_write) })
 }
 
 fn policy(section: &Section<'_>) -> Policy {

@@ -7,10 +7,12 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::FileRead;
+use super::{FileRead, Secret};
 
+mod access;
 mod models;
 
+pub use access::*;
 pub use models::*;
 
 /// A whole configuration.
@@ -32,6 +34,10 @@ pub struct Process {
     pub http: Option<String>,
     /// The TLS listener. Always `None` in this version.
     pub https: Option<Https>,
+    /// How clients prove who they are, and what each may do.
+    pub auth: Auth,
+    /// A folder for what outlives the process: budgets, the key that signs sessions. `None`: the one that the service manager gave, else one beside the file.
+    pub state_dir: Option<PathBuf>,
     /// Largest request body.
     pub max_body_bytes: usize,
     /// Limits of a user that has none of his own. Not enforced in this version.
@@ -42,7 +48,11 @@ pub struct Process {
     pub client_timeouts: ClientTimeouts,
     /// The audit log. Not written in this version.
     pub audit: Option<Audit>,
-    /// Networks whose `x-forwarded-for` is believed. Not used in this version.
+    /// What all nodes share.
+    pub redis: Option<Redis>,
+    /// URLs of images and files in requests; `None`: they are refused where the model can't fetch them itself.
+    pub remote_files: Option<RemoteFiles>,
+    /// Networks whose `x-forwarded-for` is believed.
     pub trusted_proxies: Vec<Network>,
     /// When to turn requests away.
     pub overload: Overload,
@@ -105,17 +115,6 @@ pub struct ClientTimeouts {
     pub body: Duration,
 }
 
-/// How much a user may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserLimits {
-    /// Requests in a minute.
-    pub requests_per_minute: Option<u64>,
-    /// Tokens in a minute, in and out.
-    pub tokens_per_minute: Option<u64>,
-    /// Requests at a time.
-    pub concurrent_requests: Option<u64>,
-}
-
 /// The audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {
@@ -123,6 +122,50 @@ pub struct Audit {
     pub path: PathBuf,
     /// How much of the bodies goes in.
     pub bodies: AuditBodies,
+    /// What happens to a line when the writer is behind.
+    pub on_full: OnFull,
+    /// The file is renamed and a new one begun when it is so large; `None`: whoever rotates it sends SIGHUP.
+    pub max_bytes: Option<u64>,
+    /// How many renamed files are kept.
+    pub keep: usize,
+}
+
+/// What happens to a line of the audit log when the writer is behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is lost, and counted.
+    Drop,
+    /// Requests wait for the writer.
+    Block,
+}
+
+/// A Redis or Valkey server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redis {
+    /// `redis://…` or `rediss://…`, with a password perhaps.
+    pub url: Secret,
+    /// What happens while it is not there.
+    pub on_failure: OnRedisFailure,
+}
+
+/// What happens to requests while Redis is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRedisFailure {
+    /// Each node counts for itself.
+    Local,
+    /// They are refused.
+    Deny,
+}
+
+/// URLs of images and files in requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteFiles {
+    /// Host names in lower case that are asked: `cdn.example.com`, or `*.example.com` for all below it. Empty: none.
+    pub allow: Vec<String>,
+    /// Of one file.
+    pub max_bytes: usize,
+    /// For one file, from the name to its last byte.
+    pub timeout: Duration,
 }
 
 /// How much of the bodies an audit log holds.

@@ -109,7 +109,7 @@ fn every_key_is_read() {
     assert_eq!(weights, [(3, 0, Some(4096)), (1, 0, Some(7)), (1, 1, Some(4096))]);
     assert_eq!(sonnet.targets[2].converse_path, "");
     assert_eq!(sonnet.targets[0].guardrail.as_ref().unwrap().version, "1");
-    assert_eq!(sonnet.price, Some(Price { input: 3.0, output: 15.0 }));
+    assert_eq!(sonnet.price, Some(Price { input: 3.0, output: 15.0, cache_read: 3.0, cache_write: 3.0, cache_write_1h: 3.0 }));
     assert_eq!(sonnet.policy, crate::chat::Policy { unsupported: crate::chat::Unsupported::Reject, unknown: crate::chat::Unknown::Drop });
 
     let routing = &map.routing;
@@ -152,6 +152,17 @@ fn rules_of_failure_have_defaults_and_a_model_and_a_provider_may_have_their_own(
 }
 
 #[test]
+fn a_price_is_in_thousand_millionths_of_a_dollar_and_rounded_up() {
+    let price = Price { input: 3.0, output: 15.0, cache_read: 0.3, cache_write: 3.75, cache_write_1h: 6.0 };
+    let usage = crate::chat::Usage { input_tokens: 10, output_tokens: 2, ..crate::chat::Usage::default() };
+    assert_eq!(price.nano_usd(&usage), 60_000);
+    let cached = crate::chat::Usage { cache_read_tokens: 3, cache_write_tokens: 5, cache_write_1h_tokens: 1, ..usage };
+    assert_eq!(price.nano_usd(&cached), 60_000 + 900 + 15_000 + 6_000);
+    assert_eq!(Price { input: 0.000_001, ..price }.nano_usd(&crate::chat::Usage { input_tokens: 1, ..crate::chat::Usage::default() }), 1);
+    assert_eq!(price.nano_usd(&crate::chat::Usage::default()), 0);
+}
+
+#[test]
 fn trap_31_base_model_names_the_family_that_an_arn_hides() {
     let snapshot = parse("", FULL_MODELS, &no_env).unwrap();
     let hidden = snapshot.models.find("hidden").unwrap();
@@ -168,7 +179,6 @@ fn what_has_no_effect_yet_is_noted_if_the_operator_wrote_it() {
         [
             "limits.default: not enforced in this version",
             "audit: no audit log is written in this version",
-            "trusted_proxies: not used in this version",
             "providers.anthropic: the provider is not configured: it has no api_key, and ANTHROPIC_API_KEY is not set; its models answer 503",
         ]
     );

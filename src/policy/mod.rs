@@ -1,7 +1,8 @@
-//! Decisions: which target a request goes to, whether a target is fit, when to try again, who has a prompt cached. Time and stores are passed in; pins alone
+//! Decisions: who may do what, which target a request goes to, whether a target is fit, when to try again, who has a prompt cached. Time and stores are passed in; pins alone
 //! keep their own.
 
 pub mod affinity;
+pub mod auth;
 pub mod health;
 pub mod retry;
 pub mod route;

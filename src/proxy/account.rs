@@ -55,7 +55,7 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
     if format == AccessLog::Off || !log::log_enabled!(target: access_log::TARGET, log::Level::Info) {
         return;
     }
-    let client = session.client_addr().map_or_else(String::new, ToString::to_string);
+    let client = ctx.client.map_or_else(String::new, |address| address.to_string());
     let head = session.req_header();
     let tries = ctx.exchange.as_ref().map_or_else(String::new, |exchange| exchange.tries.path());
     let line = Line {

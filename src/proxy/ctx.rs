@@ -1,5 +1,6 @@
 //! What one request carries through Pingora's phases.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -12,6 +13,7 @@ use crate::ops::live::Current;
 use crate::ops::load::Place;
 use crate::ops::metrics::InFlight;
 use crate::ops::upstreams::Upstream;
+use crate::policy::auth::Principal;
 use crate::policy::route::Route;
 use crate::proxy::downstream::Control;
 use crate::proxy::plan::{Answer, Call, Fan};
@@ -30,6 +32,10 @@ pub struct Ctx {
     pub request_id: String,
     /// The configuration this request lives by, to its end.
     pub current: Arc<Current>,
+    /// Where it comes from; a trusted proxy in between does not count.
+    pub client: Option<IpAddr>,
+    /// Who it comes from, once that is known.
+    pub principal: Option<Principal>,
     /// What the client asks for; `None` on paths without a model.
     pub surface: Option<Surface>,
     /// The API whose error shape the client understands.

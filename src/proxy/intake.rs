@@ -23,7 +23,7 @@ use crate::proxy::error::{Refusal, describe, overloaded, stopping};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, downstream, next, upstream};
+use crate::proxy::{Shared, auth, downstream, next, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -103,6 +103,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
+    ctx.principal = Some(auth::authenticate(session, ctx)?);
     ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
     let body = tokio::select! {

@@ -7,7 +7,9 @@
 //! ```
 
 mod account;
+mod auth;
 mod brand;
+mod client;
 mod ctx;
 mod downstream;
 mod error;
@@ -131,6 +133,8 @@ impl ProxyHttp for Gateway {
             received: SystemTime::now(),
             request_id: String::new(),
             current: self.shared.live.now(),
+            client: None,
+            principal: None,
             surface: None,
             dialect: Dialect::OpenAi,
             route: "unknown",
@@ -155,6 +159,7 @@ impl ProxyHttp for Gateway {
         ctx.started = Instant::now();
         ctx.received = SystemTime::now();
         ctx.request_id = intake::request_id(session.req_header());
+        ctx.client = client::address(session.client_addr(), &session.req_header().headers, &ctx.process().trusted_proxies);
         match intake::accept(&self.shared, session, ctx).await {
             Ok(intake::Accepted::Exchange) => Ok(false),
             Ok(intake::Accepted::Answered) => Ok(true),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::super::secret::Secret;
 use super::Timeouts;
-use crate::chat::Policy;
 use crate::chat::capability::Capabilities;
+use crate::chat::{Policy, Usage};
 use crate::dialect::converse;
 use crate::provider::bedrock::{self, Endpoint, Operation};
 use crate::provider::{anthropic, openai, vertex};
@@ -323,6 +323,31 @@ pub struct Price {
     pub input: f64,
     /// What comes out.
     pub output: f64,
+    /// What is read from the prompt cache.
+    pub cache_read: f64,
+    /// What is written to it.
+    pub cache_write: f64,
+    /// What is written to it for an hour.
+    pub cache_write_1h: f64,
+}
+
+impl Price {
+    /// What an answer costs, in thousand-millionths of a dollar, rounded up: no request is free that has a price.
+    #[must_use]
+    pub fn nano_usd(&self, usage: &Usage) -> u64 {
+        let short = usage.cache_write_tokens.saturating_sub(usage.cache_write_1h_tokens);
+        let parts = [
+            (usage.input_tokens, self.input),
+            (usage.output_tokens, self.output),
+            (usage.cache_read_tokens, self.cache_read),
+            (short, self.cache_write),
+            (usage.cache_write_1h_tokens, self.cache_write_1h),
+        ];
+        // A dollar per million tokens is a thousand nano-dollars per token.
+        let nano: f64 = parts.into_iter().map(|(tokens, usd)| tokens as f64 * usd * 1000.0).sum();
+        // Not a nano-dollar more for what lies in the digits that binary fractions of dollars do not have.
+        (nano - 1e-6).ceil().max(0.0) as u64
+    }
 }
 
 /// A model at a provider.

@@ -1,0 +1,212 @@
+//! Who may do what.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::Secret;
+use crate::provider::endpoint::Endpoint;
+
+/// How clients prove who they are, and what each may do.
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// Whether anybody has to prove anything.
+    pub enabled: bool,
+    /// What counts as a proof: any of these.
+    pub modes: Modes,
+    /// The file with the keys, as it is opened; `None`: there is none.
+    pub keys_file: Option<PathBuf>,
+    /// How long a session lives.
+    pub session_ttl: Duration,
+    /// What signs sessions, the same on all nodes; `None`: each node makes its own.
+    pub session_secret: Option<Secret>,
+    /// Tokens of an identity provider.
+    pub jwt: Option<Jwt>,
+    /// What of a client's certificate names the user.
+    pub mtls_user: CertificateUser,
+    /// Who sees `/metrics`.
+    pub metrics: Page,
+    /// Who sees more of `/ready` than its status.
+    pub ready: Page,
+}
+
+/// `auth.mode`: which proofs count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modes {
+    /// `api_key`: a key alone.
+    pub api_key: bool,
+    /// `api_key+totp`: a key and a code, or a session made with both.
+    pub api_key_totp: bool,
+    /// `jwt`: a token of an identity provider.
+    pub jwt: bool,
+    /// `mtls`: a client certificate.
+    pub mtls: bool,
+}
+
+/// Who sees a page of the gateway's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Page {
+    /// Everybody.
+    Open,
+    /// Whoever could send a request.
+    Key,
+}
+
+/// What of a certificate names its user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CertificateUser {
+    /// The subject's common name.
+    SubjectCn,
+    /// The first DNS name among the subject's alternative names.
+    SanDns,
+    /// The first URI among them, such as a SPIFFE id.
+    SanUri,
+}
+
+/// Tokens of an identity provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwt {
+    /// Who issues them: `iss`, and where OpenID's discovery document lies. Without a slash at the end unless it was written with one.
+    pub issuer: String,
+    /// Where the issuer is asked.
+    pub endpoint: Endpoint,
+    /// Where the keys are; `None`: the discovery document says it.
+    pub jwks_url: Option<Endpoint>,
+    /// Whether the keys may lie at a plain http address that is not this machine.
+    pub allow_http: bool,
+    /// `aud`; `None`: anything.
+    pub audience: Option<String>,
+    /// Signature algorithms that are taken, by their names in RFC 7518.
+    pub algorithms: Vec<&'static str>,
+    /// The claim with the user's name.
+    pub user_claim: String,
+    /// The claim with the user's groups.
+    pub groups_claim: String,
+    /// What members of groups may do, by name; empty: everybody may do everything.
+    pub groups: Vec<(String, Grant)>,
+}
+
+/// What a user may do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Models he may use.
+    pub models: Models,
+    /// How much.
+    pub limits: UserLimits,
+    /// For how much money.
+    pub budget: Budget,
+}
+
+/// How much a user may do. `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserLimits {
+    /// Requests in a minute.
+    pub requests_per_minute: Option<u64>,
+    /// Tokens in a minute, in and out.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests at a time.
+    pub concurrent_requests: Option<u64>,
+}
+
+impl UserLimits {
+    /// These, and another's where these say nothing.
+    #[must_use]
+    pub fn or(self, other: UserLimits) -> UserLimits {
+        UserLimits {
+            requests_per_minute: self.requests_per_minute.or(other.requests_per_minute),
+            tokens_per_minute: self.tokens_per_minute.or(other.tokens_per_minute),
+            concurrent_requests: self.concurrent_requests.or(other.concurrent_requests),
+        }
+    }
+}
+
+/// How much money a user may spend, in thousand-millionths of a dollar. `None`: no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Budget {
+    /// In a day of UTC.
+    pub daily_nano_usd: Option<u64>,
+    /// In a month of UTC.
+    pub monthly_nano_usd: Option<u64>,
+}
+
+/// Which models: names of the map, with `*` for any run of characters. The default is all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Models(Option<Arc<[String]>>);
+
+impl Models {
+    /// These; none at all for an empty list.
+    #[must_use]
+    pub fn only(patterns: Vec<String>) -> Self {
+        Models(Some(patterns.into()))
+    }
+
+    /// Whether there is a name that they do not hold.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The patterns; `None` for all models.
+    #[must_use]
+    pub fn patterns(&self) -> Option<&[String]> {
+        self.0.as_deref()
+    }
+
+    /// Whether a name is one of them.
+    #[must_use]
+    pub fn allow(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes())))
+    }
+}
+
+/// `*` in a pattern stands for any run of characters. Linear in practice: on a mismatch only the last star is moved.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut star = None;
+    while let Some(byte) = name.get(n) {
+        match pattern.get(p) {
+            Some(b'*') => {
+                star = Some((p, n));
+                p += 1;
+            }
+            Some(expected) if expected == byte => {
+                p += 1;
+                n += 1;
+            }
+            _ => {
+                let Some((at, from)) = star else { return false };
+                star = Some((at, from + 1));
+                p = at + 1;
+                n = from + 1;
+            }
+        }
+    }
+    pattern.get(p..).is_some_and(|rest| rest.iter().all(|byte| *byte == b'*'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_any_run_of_characters() {
+        for (pattern, name, fits) in [
+            ("claude-3-*", "claude-3-haiku", true),
+            ("claude-3-*", "claude-3", false),
+            ("*", "", true),
+            ("*", "x", true),
+            ("", "", true),
+            ("", "x", false),
+            ("*haiku*", "claude-3-haiku-20240307", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-b-b-d", false),
+            ("gpt-4", "gpt-4", true),
+            ("gpt-4", "gpt-4o", false),
+            ("**", "x", true),
+            ("*a", "aaaa", true),
+        ] {
+            assert_eq!(Models::only(vec![pattern.to_owned()]).allow(name), fits, "{pattern} {name}");
+        }
+        assert!(Models::default().allow("x") && !Models::only(Vec::new()).allow("x"));
+    }
+}
