@@ -1,9 +1,10 @@
 //! `auth` of `conf/adit.yaml`: how clients prove who they are.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::cursor::{Section, Value};
+use super::cursor::Section;
 use super::env::Environment;
 use super::file::Keys;
 use super::snapshot::{Auth, Budget, CertificateUser, Grant, Jwt, Models, Modes, Page, UserLimits};
@@ -43,6 +44,7 @@ pub(super) fn auth(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Auth {
         enabled: false,
         modes: Modes { api_key: true, ..NO_MODE },
         keys_file: None,
+        users: Arc::default(),
         session_ttl: DEFAULT_SESSION_TTL,
         session_secret: None,
         jwt: None,
@@ -58,21 +60,12 @@ pub(super) fn auth(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Auth {
         }
     }
     // The environment wins in both directions.
-    let switch = env.switched_on("AUTH_ENABLED");
-    if switch.is_none()
-        && let Some((true, value)) = enabled
-    {
-        value.unavailable();
-    }
-    // Whoever says that authentication is off does not rely on his users' keys.
-    if switch != Some(false) {
-        env.refuse_api_keys();
-    }
+    auth.enabled = env.flag("AUTH_ENABLED").or(enabled).unwrap_or(false);
     auth
 }
 
-fn section_of<'n>(section: &Section<'n>, keys: &Keys<'_, '_>, auth: &mut Auth) -> Option<(bool, Value<'n>)> {
-    let enabled = section.get("enabled");
+fn section_of(section: &Section<'_>, keys: &Keys<'_, '_>, auth: &mut Auth) -> Option<bool> {
+    let enabled = section.flag("enabled");
     if let Some(mode) = section.get("mode") {
         let modes = if mode.is_scalar() { vec![mode] } else { mode.list() };
         let modes = modes.iter().filter_map(|mode| mode.choice(MODES));
@@ -96,7 +89,7 @@ fn section_of<'n>(section: &Section<'n>, keys: &Keys<'_, '_>, auth: &mut Auth) -
     let page = |name| section.get(name).and_then(|value| value.choice(&[("open", Page::Open), ("key", Page::Key)]));
     auth.metrics = page("metrics").unwrap_or(Page::Open);
     auth.ready = page("ready").unwrap_or(Page::Open);
-    enabled.and_then(|value| value.flag().map(|flag| (flag, value)))
+    enabled
 }
 
 fn jwt(section: &Section<'_>) -> Option<Jwt> {

@@ -89,12 +89,11 @@ impl<'e> Environment<'e> {
         self.mistakes.add_unplaced(name, message);
     }
 
-    /// Keys for users would promise a protection that is not there yet.
-    pub(super) fn refuse_api_keys(&self) {
-        let mut names: Vec<&String> = self.names.iter().filter(|name| name.starts_with(API_KEY_PREFIX) && name.len() > API_KEY_PREFIX.len()).collect();
-        names.sort_unstable();
-        for name in names {
-            self.unavailable(name);
-        }
+    /// Users whose keys stand in the environment: variable and user, in the order of names.
+    pub(super) fn api_keys(&self) -> Vec<(&'e str, String)> {
+        let mut users: Vec<_> =
+            self.names.iter().filter_map(|name| Some((name.as_str(), name.strip_prefix(API_KEY_PREFIX)?.to_lowercase()))).filter(|(_, user)| !user.is_empty()).collect();
+        users.sort_unstable();
+        users
     }
 }

@@ -8,14 +8,17 @@
 //! Parsed, not validated: strings become addresses, endpoints, durations and targets here, once. Every mistake is reported, all at once, as
 //! `file:line:column: key.path: what was expected, what was found`. The process environment is passed in, so nothing here is global.
 
+use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
+use std::sync::Arc;
 
 mod access;
 mod cursor;
 mod env;
 mod file;
+mod keys;
 mod mistake;
 mod models;
 mod provider;
@@ -29,7 +32,7 @@ mod tests;
 pub use mistake::{Errors, Mistake};
 pub use models::BEDROCK_BEGAN;
 pub use secret::Secret;
-use snapshot::ModelMap;
+use snapshot::{Auth, ModelMap};
 pub use snapshot::Snapshot;
 
 use cursor::Value;
@@ -42,6 +45,9 @@ const DEFAULT_PATH: &str = "conf/adit.yaml";
 
 /// The model map's usual name, beside the process file.
 const MODELS_NAME: &str = "models.yaml";
+
+/// The usual name of the file with the keys, beside the process file.
+const KEYS_NAME: &str = "keys.yaml";
 
 /// The files of the source tree, which are the documentation of the format too.
 const EMBEDDED_ADIT: &str = include_str!("../../conf/adit.yaml");
@@ -123,7 +129,7 @@ pub fn load_embedded(env: &dyn Fn(&str) -> Option<String>) -> Result<Snapshot, E
 pub fn parse(adit: &str, models: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Snapshot, Errors> {
     let adit = Source { name: "adit.yaml".to_owned(), text: adit.to_owned(), own: true };
     let models = Source { name: MODELS_NAME.to_owned(), text: models.to_owned(), own: true };
-    assemble(&adit, |_| Ok(models), env, &[])
+    assemble(&adit, |_| Ok(models), |_| None, env, &[])
 }
 
 /// The process file that [`load_from_process`] reads; `None` for the embedded one.
@@ -149,22 +155,32 @@ fn load_with(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>, names: &
 }
 
 fn load_files(path: &Path, files: &mut Vec<FileRead>, env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
-    let mut read = |path: &Path| {
+    let files = RefCell::new(files);
+    let read = |path: &Path| {
         let source = read(path);
-        files.push(FileRead::new(path, source.as_ref().ok().map(|source| source.text.as_str())));
+        files.borrow_mut().push(FileRead::new(path, source.as_ref().ok().map(|source| source.text.as_str())));
         source
     };
     let adit = read(path)?;
-    let models = |models: Option<PathBuf>| {
-        let models = models.unwrap_or_else(|| PathBuf::from(MODELS_NAME));
-        read(&path.parent().map_or_else(|| models.clone(), |folder| folder.join(&models)))
+    let beside = |name: &Path| path.parent().map_or_else(|| name.to_owned(), |folder| folder.join(name));
+    let models = |models: Option<PathBuf>| read(&beside(&models.unwrap_or_else(|| PathBuf::from(MODELS_NAME))));
+    let keys = |auth: &Auth| match &auth.keys_file {
+        // Named, but not needed yet.
+        Some(keys) if !auth.enabled && !keys.exists() => None,
+        Some(keys) => Some(read(keys)),
+        None => {
+            let usual = beside(Path::new(KEYS_NAME));
+            // Where keys count, one that comes later is waited for.
+            let found = (auth.enabled || usual.exists()).then(|| read(&usual))?;
+            usual.exists().then_some(found)
+        }
     };
-    assemble(&adit, models, env, names)
+    assemble(&adit, models, keys, env, names)
 }
 
 fn embedded(env: &dyn Fn(&str) -> Option<String>, names: &[String]) -> Result<Snapshot, Errors> {
     let source = |name: &str, text: &str| Source { name: format!("{name} (embedded)"), text: text.to_owned(), own: false };
-    assemble(&source("adit.yaml", EMBEDDED_ADIT), |_| Ok(source(MODELS_NAME, EMBEDDED_MODELS)), env, names)
+    assemble(&source("adit.yaml", EMBEDDED_ADIT), |_| Ok(source(MODELS_NAME, EMBEDDED_MODELS)), |_| None, env, names)
 }
 
 fn read(path: &Path) -> Result<Source, Errors> {
@@ -179,10 +195,11 @@ fn read(path: &Path) -> Result<Source, Errors> {
     }
 }
 
-/// Reads both files, then asks whether anything was wrong.
+/// Reads all files, then asks whether anything was wrong.
 fn assemble(
     adit: &Source,
     models: impl FnOnce(Option<PathBuf>) -> Result<Source, Errors>,
+    keys: impl FnOnce(&Auth) -> Option<Result<Source, Errors>>,
     lookup: &dyn Fn(&str) -> Option<String>,
     names: &[String],
 ) -> Result<Snapshot, Errors> {
@@ -190,7 +207,7 @@ fn assemble(
     let env = Environment::new(lookup, names, &of_env);
 
     let of_adit = Mistakes::new(&adit.name, adit.own);
-    let file = file::read(root(tree(adit, &env, &of_adit).as_deref(), &of_adit), &env, adit.folder());
+    let mut file = file::read(root(tree(adit, &env, &of_adit).as_deref(), &of_adit), &env, adit.folder());
     let (mut found, mut notes) = of_adit.into_parts();
 
     let map = match models(file.models) {
@@ -217,6 +234,22 @@ fn assemble(
             map
         }
     };
+
+    let keys = match keys(&file.process.auth) {
+        Some(Err(Errors { mistakes, .. })) => {
+            found.extend(mistakes);
+            None
+        }
+        Some(Ok(source)) => Some(source),
+        None => None,
+    };
+    let of_keys = Mistakes::new(keys.as_ref().map_or(KEYS_NAME, |source| &source.name), true);
+    let tree_of_keys = keys.as_ref().and_then(|source| tree(source, &env, &of_keys));
+    let users = keys::read(root(tree_of_keys.as_deref(), &of_keys), &env, &file.process, &mut notes);
+    file.process.auth.users = Arc::new(users);
+    let (mistakes, more) = of_keys.into_parts();
+    found.extend(mistakes);
+    notes.extend(more);
 
     let (mistakes, _) = of_env.into_parts();
     for mistake in mistakes {

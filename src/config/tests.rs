@@ -282,16 +282,6 @@ fn secrets_do_not_show() {
 }
 
 #[test]
-fn user_keys_in_the_environment_are_refused_by_name_only() {
-    let names = ["BEDROCK_API_KEY_ALICE", "BEDROCK_API_KEY_", "PATH"].map(str::to_owned);
-    let embedded = |text: &str| Source { name: "x".to_owned(), text: text.to_owned(), own: false };
-    let errors = assemble(&embedded(""), |_| Ok(embedded(EMBEDDED_MODELS)), &no_env, &names).unwrap_err();
-    assert_eq!(errors.to_string(), "environment: BEDROCK_API_KEY_ALICE: not available in this version");
-    let off = env(&[("AUTH_ENABLED", "false")]);
-    assert!(assemble(&embedded(""), |_| Ok(embedded(EMBEDDED_MODELS)), &off, &names).is_ok(), "said to be off");
-}
-
-#[test]
 fn files_are_found_beside_each_other() {
     let folder = tempfile::tempdir().unwrap();
     let adit = folder.path().join("adit.yaml");

@@ -1,8 +1,10 @@
 //! Who may do what.
 
+use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Secret;
 use crate::provider::endpoint::Endpoint;
@@ -16,6 +18,8 @@ pub struct Auth {
     pub modes: Modes,
     /// The file with the keys, as it is opened; `None`: there is none.
     pub keys_file: Option<PathBuf>,
+    /// Who is known: what the file with the keys and the environment say.
+    pub users: Arc<Users>,
     /// How long a session lives.
     pub session_ttl: Duration,
     /// What signs sessions, the same on all nodes; `None`: each node makes its own.
@@ -84,6 +88,93 @@ pub struct Jwt {
     pub groups_claim: String,
     /// What members of groups may do, by name; empty: everybody may do everything.
     pub groups: Vec<(String, Grant)>,
+}
+
+/// Who is known, by what.
+#[derive(Clone, Debug, Default)]
+pub struct Users {
+    /// Keys of the file, by their ids.
+    pub keys: HashMap<Arc<str>, Arc<ApiKey>>,
+    /// Keys of the environment, which stand there in the open.
+    pub env_keys: Vec<(Secret, Arc<ApiKey>)>,
+    /// Key pairs of SigV4 clients, by their access key ids.
+    pub sigv4: HashMap<Arc<str>, Arc<SigV4Key>>,
+    /// All names that have a line, for users who prove themselves otherwise.
+    pub by_name: HashMap<Arc<str>, User>,
+}
+
+/// What a name's lines say, whatever the user proves himself by.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// What he may do.
+    pub grant: Arc<Grant>,
+    /// When he is nobody any more.
+    pub expires: Option<SystemTime>,
+    /// Whether he is nobody already.
+    pub disabled: bool,
+}
+
+/// A key of a user.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// The user.
+    pub name: Arc<str>,
+    /// Names the key, in it and in the file. Of a key in the environment: the variable's name, which no key in a file can have as its id.
+    pub id: Arc<str>,
+    /// What the file knows of its secret; `None` for a key of the environment.
+    pub hash: Option<KeyHash>,
+    /// What it is good for.
+    pub grant: Arc<Grant>,
+    /// When it ends.
+    pub expires: Option<SystemTime>,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// The operator's own notes, for the audit log.
+    pub labels: Vec<(String, String)>,
+    /// What its codes are made of; `None`: it has no second factor.
+    pub totp: Option<TotpSecret>,
+}
+
+/// A key pair of a SigV4 client.
+#[derive(Clone, Debug)]
+pub struct SigV4Key {
+    /// The user.
+    pub name: Arc<str>,
+    /// Names the pair.
+    pub access_key_id: Arc<str>,
+    /// What requests are signed with.
+    pub secret: Secret,
+    /// What it is good for.
+    pub grant: Arc<Grant>,
+    /// When it ends.
+    pub expires: Option<SystemTime>,
+    /// Whether it is switched off.
+    pub disabled: bool,
+}
+
+/// A salted hash of a key's secret: `hmac-sha256:<id>:<salt>:<digest>`. A secret of 256 random bits needs no slow hash: nobody can try them all.
+#[derive(Clone, PartialEq, Eq)]
+pub struct KeyHash {
+    /// Makes hashes of equal secrets differ.
+    pub salt: Vec<u8>,
+    /// HMAC-SHA-256 of the secret's text under the salt.
+    pub digest: [u8; 32],
+}
+
+impl fmt::Debug for KeyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// What one-time codes are made of.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct TotpSecret(pub Arc<[u8]>);
+
+impl fmt::Debug for TotpSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
 }
 
 /// What a user may do.

@@ -82,7 +82,6 @@ fn what_is_not_built_cannot_be_switched_on() {
         "listen: { https: { address: 0.0.0.0:8443, certificate: c.pem, key: k.pem, client_ca: ca.pem } }\nauth: { enabled: true, mode: api_key }\ncache: { enabled: true }\nredis: redis://127.0.0.1\nremote_files: { enabled: true }\n",
         &[
             "adit.yaml:1:18: listen.https: not available in this version",
-            "adit.yaml:2:18: auth.enabled: not available in this version",
             "adit.yaml:3:19: cache.enabled: not available in this version",
             "adit.yaml:4:8: redis: not available in this version",
             "adit.yaml:5:26: remote_files.enabled: not available in this version",
@@ -99,7 +98,6 @@ fn what_is_not_built_cannot_be_switched_on() {
         [
             "environment: ADIT_LISTEN: expected an address such as 127.0.0.1:8080 or [::]:8080, found `nope`",
             "environment: AUTH_MODE: expected api_key, api_key+totp, jwt or mtls, found `magic`",
-            "environment: AUTH_ENABLED: not available in this version",
             "environment: ADIT_REDIS_URL: not available in this version",
             "environment: ENABLE_OPTILLM: not available in this version",
         ]

@@ -56,6 +56,8 @@ fn named(kind: ErrorKind, status: u16) -> (&'static str, u16) {
         ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded => ("ValidationException", 400),
         // Where the status says more than the service model's: SDKs go by the name, everybody else by the status.
         ErrorKind::TooLarge => ("ValidationException", 413),
+        // As AWS answers whoever signs with an access key that it does not know.
+        ErrorKind::Authentication if status == 403 => ("UnrecognizedClientException", 403),
         ErrorKind::Authentication => ("UnrecognizedClientException", 401),
         ErrorKind::PermissionDenied => ("AccessDeniedException", 403),
         ErrorKind::NotFound => ("UnknownOperationException", 404),
