@@ -75,11 +75,11 @@ pub(super) type Beside = Box<dyn FnOnce(&mut Server) + Send>;
 /// Serves until a signal ends it. `file` is what a reload reads; `None` for the embedded configuration.
 pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, beside: Vec<Beside>) -> ExitCode {
     let process = snapshot.process.clone();
-    let Some(listen) = process.http.clone() else {
+    let Some(listen) = process.http.as_ref().or(process.https.as_ref().map(|https| &https.address)).cloned() else {
         complain("listen.http: there is nothing to listen on");
         return ExitCode::from(EXIT_USAGE);
     };
-    if let Err(trouble) = check(&process, &listen, options) {
+    if let Err(trouble) = check(&process, options) {
         complain(&trouble);
         return ExitCode::FAILURE;
     }
@@ -108,9 +108,23 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
     let pid_file = process.pingora.pid_file.clone();
     let keep = server.add_service(background_service("configuration", KeepConfiguration { shared: Arc::clone(&shared), file }));
     server.add_service(background_service("drain", Drain { shared: Arc::clone(&shared), pid_file: pid_file.clone(), handed_over: Arc::clone(&handed_over) }));
+    let tls = process.https.as_ref().map(|https| proxy::tls::settings(&shared).map(|settings| (&https.address, settings)));
     let mut proxy = proxy::service(&server.configuration, shared);
-    proxy.add_tcp(&listen);
-    info!("listening on http://{listen}");
+    if let Some(listen) = &process.http {
+        proxy.add_tcp(listen);
+        info!("listening on http://{listen}");
+    }
+    match tls {
+        Some(Ok((listen, settings))) => {
+            proxy.add_tls_with_settings(listen, None, settings);
+            info!("listening on https://{listen}");
+        }
+        Some(Err(error)) => {
+            complain(&format!("listen.https: {error}"));
+            return ExitCode::FAILURE;
+        }
+        None => {}
+    }
     let proxy = server.add_service(proxy);
     server.add_service(background_service("ready", Ready { pid_file: pid_file.clone(), listen })).add_dependencies([proxy, keep]);
     server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart, handed_over }) });
@@ -120,7 +134,7 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
 }
 
 /// What has to be true before the host starts: it would panic where nobody sees it, or serve and not say what is wrong.
-fn check(process: &Process, listen: &str, options: &Serve) -> Result<(), String> {
+fn check(process: &Process, options: &Serve) -> Result<(), String> {
     let pingora = &process.pingora;
     if options.daemon {
         writable(&pingora.pid_file).map_err(|error| format!("pingora.pid_file: cannot write {}: {error}", pingora.pid_file.display()))?;
@@ -132,7 +146,11 @@ fn check(process: &Process, listen: &str, options: &Serve) -> Result<(), String>
             .and_then(|()| SocketAddr::from_pathname(socket).map(drop))
             .map_err(|error| format!("pingora.upgrade_sock: {}: {error}", socket.display()))?;
     } else {
-        TcpListener::bind(listen).map_err(|error| format!("cannot listen on {listen}: {error}"))?;
+        // Held together: they must not be the same.
+        let listeners = process.http.iter().chain(process.https.as_ref().map(|https| &https.address));
+        let bound: Result<Vec<_>, _> =
+            listeners.map(|listen| TcpListener::bind(listen).map_err(|error| format!("cannot listen on {listen}: {error}"))).collect();
+        drop(bound?);
     }
     Ok(())
 }

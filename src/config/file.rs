@@ -3,10 +3,12 @@
 //! Every key of the file's contract is known and typed here, also those whose feature is not built: switched on, they are mistakes rather than promises.
 //! Defaults live here too, so an empty file is a good file.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::FileRead;
 use super::access::{self, user_limits};
 use super::cursor::{Section, Value};
 use super::env::Environment;
@@ -25,13 +27,17 @@ pub(super) struct AditFile {
     pub(super) process: Process,
     /// As written, relative to the file; `None`: beside the file, under its usual name.
     pub(super) models: Option<PathBuf>,
+    /// Other files that it names, as they were read.
+    pub(super) files: Vec<FileRead>,
 }
 
 /// Reads the file; `None` stands for one without content.
 /// Files that it names lie in `folder` unless they say otherwise.
 pub(super) fn read(root: Option<Value<'_>>, env: &Environment<'_>, folder: &Path) -> AditFile {
     let section = root.and_then(|root| root.section());
-    let file = read_keys(&Keys { section: section.as_ref(), folder }, env);
+    let keys = Keys { section: section.as_ref(), folder, read: RefCell::default() };
+    let file = read_keys(&keys, env);
+    let file = AditFile { files: keys.read.into_inner(), ..file };
     if let Some(section) = section {
         section.finish();
     }
@@ -42,6 +48,8 @@ pub(super) fn read(root: Option<Value<'_>>, env: &Environment<'_>, folder: &Path
 pub(super) struct Keys<'s, 'n> {
     section: Option<&'s Section<'n>>,
     folder: &'s Path,
+    /// What it names and has been read, for who watches them.
+    read: RefCell<Vec<FileRead>>,
 }
 
 impl<'n> Keys<'_, 'n> {
@@ -57,6 +65,13 @@ impl<'n> Keys<'_, 'n> {
     pub(super) fn file(&self, written: &str) -> PathBuf {
         let path = self.folder.join(written);
         std::path::absolute(&path).unwrap_or(path)
+    }
+
+    /// Reads a text file that the configuration depends on: when it changes, so does the configuration.
+    pub(super) fn read_text(&self, path: &Path) -> std::io::Result<String> {
+        let text = std::fs::read_to_string(path);
+        self.read.borrow_mut().push(FileRead::new(path, text.as_deref().ok()));
+        text
     }
 }
 
@@ -97,7 +112,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
         keepalive,
         pingora,
     };
-    AditFile { process, models }
+    AditFile { process, models, files: Vec::new() }
 }
 
 /// The longest that middle boxes are known to let a silent connection live is well above this.
@@ -106,9 +121,10 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 fn listen(keys: &Keys<'_, '_>, env: &Environment<'_>) -> (Option<String>, Option<Https>) {
     let mut tls = None;
     let from_file = keys.section("listen", |section| {
-        tls = section.section("https", |section| https(section, keys)).flatten();
+        tls = section.section("https", |section| super::tls::https(section, keys, ADDRESS, address)).flatten();
         let http = match section.get("http") {
             Some(value) => value.parse(ADDRESS, address),
+            None if section.is_null("http") && section.get("https").is_some() => None,
             None if section.is_null("http") => return Err(section.value().clone()),
             None => Some(DEFAULT_LISTEN.to_owned()),
         };
@@ -121,7 +137,7 @@ fn listen(keys: &Keys<'_, '_>, env: &Environment<'_>) -> (Option<String>, Option
         None => Some(DEFAULT_LISTEN.to_owned()),
         Some(Ok(http)) => http,
         Some(Err(section)) => {
-            section.mistake("expected `http`: the only listener of this version, found null");
+            section.mistake("expected `http` or `https`, found neither");
             None
         }
     };
@@ -140,15 +156,6 @@ fn address(text: &str) -> Option<String> {
     // `1.2.3:80` and `999.1.1.1:80` look like names and are mistyped addresses.
     let digits = host.bytes().all(|b| b.is_ascii_digit() || b == b'.');
     (name && !digits && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()).then(|| text.to_owned())
-}
-
-fn https(section: &Section<'_>, keys: &Keys<'_, '_>) -> Option<Https> {
-    section.value().unavailable();
-    let address = section.required("address", ADDRESS).and_then(|value| value.parse(ADDRESS, address));
-    let file = |name| section.required(name, "a file").and_then(|value| value.text()).map(|path| keys.file(path));
-    let (certificate, key) = (file("certificate"), file("key"));
-    let client_ca = section.text("client_ca").map(|path| keys.file(path));
-    Some(Https { address: address?, certificate: certificate?, key: key?, client_ca })
 }
 
 fn limits(section: &Section<'_>) -> (usize, Option<UserLimits>) {

@@ -24,6 +24,7 @@ mod models;
 mod provider;
 mod secret;
 pub mod snapshot;
+mod tls;
 mod tree;
 
 #[cfg(test)]
@@ -149,8 +150,8 @@ fn load_with(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>, names: &
     };
     let mut files = Vec::new();
     match load_files(&path, &mut files, env, names) {
-        Ok(snapshot) => Ok(Snapshot { files, ..snapshot }),
-        Err(errors) => Err(Errors { files, ..errors }),
+        Ok(Snapshot { files: named, process, models, notes }) => Ok(Snapshot { files: [files, named].concat(), process, models, notes }),
+        Err(Errors { files: named, mistakes }) => Err(Errors { files: [files, named].concat(), mistakes }),
     }
 }
 
@@ -259,8 +260,8 @@ fn assemble(
         }
     }
     match map {
-        Some(models) if found.is_empty() => Ok(Snapshot { process: file.process, models, files: Vec::new(), notes }),
-        _ => Err(Errors::new(found)),
+        Some(models) if found.is_empty() => Ok(Snapshot { process: file.process, models, files: file.files, notes }),
+        _ => Err(Errors { files: file.files, ..Errors::new(found) }),
     }
 }
 

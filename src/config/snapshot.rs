@@ -11,9 +11,11 @@ use super::{FileRead, Secret};
 
 mod access;
 mod models;
+mod tls;
 
 pub use access::*;
 pub use models::*;
+pub use tls::*;
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
@@ -32,7 +34,7 @@ pub struct Snapshot {
 pub struct Process {
     /// Address of the plain HTTP listener, such as `127.0.0.1:8080`.
     pub http: Option<String>,
-    /// The TLS listener. Always `None` in this version.
+    /// The TLS listener.
     pub https: Option<Https>,
     /// How clients prove who they are, and what each may do.
     pub auth: Auth,
@@ -71,26 +73,13 @@ impl Process {
         let (a, b) = (&self.pingora, &other.pingora);
         let keys = [
             ("listen.http", self.http != other.http),
-            ("listen.https", self.https != other.https),
+            ("listen.https", self.https.as_ref().map(|https| &https.address) != other.https.as_ref().map(|https| &https.address)),
             ("pingora.threads", a.threads != b.threads),
             ("pingora.pid_file", a.pid_file != b.pid_file),
             ("pingora.upgrade_sock", a.upgrade_sock != b.upgrade_sock),
         ];
         keys.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
-}
-
-/// A TLS listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Https {
-    /// Address such as `0.0.0.0:8443`.
-    pub address: String,
-    /// Certificate chain, PEM.
-    pub certificate: PathBuf,
-    /// Private key, PEM.
-    pub key: PathBuf,
-    /// Certificates that client certificates must descend from, PEM.
-    pub client_ca: Option<PathBuf>,
 }
 
 /// How long to wait for an upstream.

@@ -356,6 +356,7 @@ proptest::proptest! {
 }
 
 mod mistakes;
+mod tls;
 
 #[test]
 fn capabilities_of_the_model_and_then_of_the_target_win_over_the_table() {

@@ -21,6 +21,7 @@ mod local;
 mod next;
 mod plan;
 mod response;
+pub mod tls;
 mod tries;
 mod upstream;
 

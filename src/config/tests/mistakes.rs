@@ -79,12 +79,11 @@ fn variables() {
 #[test]
 fn what_is_not_built_cannot_be_switched_on() {
     adit(
-        "listen: { https: { address: 0.0.0.0:8443, certificate: c.pem, key: k.pem, client_ca: ca.pem } }\nauth: { enabled: true, mode: api_key }\ncache: { enabled: true }\nredis: redis://127.0.0.1\nremote_files: { enabled: true }\n",
+        "cache: { enabled: true }\nredis: redis://127.0.0.1\nremote_files: { enabled: true }\n",
         &[
-            "adit.yaml:1:18: listen.https: not available in this version",
-            "adit.yaml:3:19: cache.enabled: not available in this version",
-            "adit.yaml:4:8: redis: not available in this version",
-            "adit.yaml:5:26: remote_files.enabled: not available in this version",
+            "adit.yaml:1:19: cache.enabled: not available in this version",
+            "adit.yaml:2:8: redis: not available in this version",
+            "adit.yaml:3:26: remote_files.enabled: not available in this version",
         ],
     );
     models(
@@ -122,7 +121,7 @@ fn sections_of_other_versions_are_checked_too() {
             "adit.yaml:4:27: overload.max_requests: expected a whole number from 1, found `-1`",
             "adit.yaml:5:21: pingora.threads: expected a whole number from 0 to 1024, found `many`",
             "adit.yaml:6:19: on_redis_failure: expected local or deny, found `panic`",
-            "adit.yaml:7:9: listen: expected `http`: the only listener of this version, found null",
+            "adit.yaml:7:9: listen: expected `http` or `https`, found neither",
         ],
     );
     adit(

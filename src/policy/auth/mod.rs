@@ -1,5 +1,7 @@
 //! Who a client is and what it may do. Time and stores are passed in.
 
+pub mod mtls;
+
 use std::sync::Arc;
 
 use crate::config::snapshot::{Grant, UserLimits};
