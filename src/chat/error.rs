@@ -11,6 +11,8 @@ pub enum ErrorKind {
     ContextLengthExceeded,
     /// No credentials, or wrong ones. 401
     Authentication,
+    /// Signed, but not with the secret it says, or not as it must be. 401
+    InvalidSignature,
     /// Known, but not allowed. 403
     PermissionDenied,
     /// The path is unknown. 404
@@ -49,7 +51,7 @@ impl ErrorKind {
     pub fn status(self) -> u16 {
         match self {
             ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded => 400,
-            ErrorKind::Authentication => 401,
+            ErrorKind::Authentication | ErrorKind::InvalidSignature => 401,
             ErrorKind::PermissionDenied => 403,
             ErrorKind::NotFound | ErrorKind::ModelNotFound => 404,
             ErrorKind::MethodNotAllowed => 405,
@@ -70,6 +72,7 @@ impl ErrorKind {
             ErrorKind::InvalidRequest => "invalid_request",
             ErrorKind::ContextLengthExceeded => "context_length_exceeded",
             ErrorKind::Authentication => "authentication",
+            ErrorKind::InvalidSignature => "invalid_signature",
             ErrorKind::PermissionDenied => "permission_denied",
             ErrorKind::NotFound => "not_found",
             ErrorKind::ModelNotFound => "model_not_found",
@@ -126,10 +129,11 @@ impl ErrorKind {
     }
 
     /// Every kind, for table tests.
-    pub const ALL: [ErrorKind; 18] = [
+    pub const ALL: [ErrorKind; 19] = [
         ErrorKind::InvalidRequest,
         ErrorKind::ContextLengthExceeded,
         ErrorKind::Authentication,
+        ErrorKind::InvalidSignature,
         ErrorKind::PermissionDenied,
         ErrorKind::NotFound,
         ErrorKind::ModelNotFound,

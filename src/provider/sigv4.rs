@@ -5,6 +5,8 @@
 //!
 //! Follows <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
+pub mod verify;
+
 use std::time::SystemTime;
 
 use aws_credential_types::Credentials;

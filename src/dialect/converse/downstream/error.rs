@@ -17,7 +17,7 @@ pub fn encode(error: &ApiError, out: &mut Vec<u8>) {
     Object::write(out, |body| body.string("message", &message));
 }
 
-/// The name of an error, for `x-amzn-errortype`. `status` is [`ApiError::status`]: it tells a conflict apart.
+/// The name of an error, for `x-amzn-errortype`. `status` is [`ApiError::status`]: it tells a conflict apart, and who has signed.
 #[must_use]
 pub fn name(kind: ErrorKind, status: u16) -> &'static str {
     named(kind, status).0
@@ -40,6 +40,7 @@ pub fn exception(kind: ErrorKind) -> &'static str {
         ErrorKind::InvalidRequest
         | ErrorKind::ContextLengthExceeded
         | ErrorKind::Authentication
+        | ErrorKind::InvalidSignature
         | ErrorKind::PermissionDenied
         | ErrorKind::NotFound
         | ErrorKind::ModelNotFound
@@ -59,6 +60,7 @@ fn named(kind: ErrorKind, status: u16) -> (&'static str, u16) {
         // As AWS answers whoever signs with an access key that it does not know.
         ErrorKind::Authentication if status == 403 => ("UnrecognizedClientException", 403),
         ErrorKind::Authentication => ("UnrecognizedClientException", 401),
+        ErrorKind::InvalidSignature => ("InvalidSignatureException", 403),
         ErrorKind::PermissionDenied => ("AccessDeniedException", 403),
         ErrorKind::NotFound => ("UnknownOperationException", 404),
         ErrorKind::ModelNotFound => ("ResourceNotFoundException", 404),
@@ -96,6 +98,13 @@ mod tests {
             assert!(STREAM.contains(&exception(kind)), "{kind:?}");
         }
         assert_eq!(name(ErrorKind::InvalidRequest, 409), "ConflictException");
+        for (kind, code, name) in [
+            (ErrorKind::Authentication, 401, ("UnrecognizedClientException", 401)),
+            (ErrorKind::Authentication, 403, ("UnrecognizedClientException", 403)),
+            (ErrorKind::InvalidSignature, 401, ("InvalidSignatureException", 403)),
+        ] {
+            assert_eq!(named(kind, code), name);
+        }
     }
 
     #[test]
