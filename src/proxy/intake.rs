@@ -23,7 +23,7 @@ use crate::proxy::error::{Refusal, describe, overloaded, stopping};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, auth, downstream, next, upstream};
+use crate::proxy::{Shared, auth, downstream, next, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -103,7 +103,10 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
-    ctx.principal = Some(auth::authenticate(session, ctx)?);
+    let signed = sigv4::read(session, ctx)?;
+    if signed.is_none() {
+        ctx.principal = Some(auth::authenticate(session, ctx)?);
+    }
     ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
     let body = tokio::select! {
@@ -111,6 +114,9 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         body = read_body(shared, session, ctx) => body?,
         () = shared.ended() => return Err(closing(stopping())),
     };
+    if let Some(signed) = signed {
+        ctx.principal = Some(ctx.timed(|ctx| sigv4::prove(&signed, &body, &shared.signing_keys, ctx.dialect))?);
+    }
     let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
     // Of the client's bytes no more is kept than another try would need.
     drop(body);

@@ -22,6 +22,7 @@ mod next;
 mod plan;
 mod response;
 pub mod tls;
+mod sigv4;
 mod tries;
 mod upstream;
 
@@ -55,6 +56,8 @@ pub struct Shared {
     pub load: Arc<Load>,
     /// Who has which prompt cached.
     pins: Pins,
+    /// What signatures of clients are checked with.
+    signing_keys: sigv4::SigningKeys,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// Turns true when the last requests of a stopping process are to end.
@@ -81,6 +84,7 @@ impl Shared {
             live: Live::new(current),
             load: Arc::default(),
             pins: Pins::default(),
+            signing_keys: sigv4::SigningKeys::default(),
             metrics,
             ending: watch::Sender::new(false),
             connections: watch::Sender::new(0),
