@@ -91,8 +91,12 @@ impl<'e> Environment<'e> {
 
     /// Users whose keys stand in the environment: variable and user, in the order of names.
     pub(super) fn api_keys(&self) -> Vec<(&'e str, String)> {
-        let mut users: Vec<_> =
-            self.names.iter().filter_map(|name| Some((name.as_str(), name.strip_prefix(API_KEY_PREFIX)?.to_lowercase()))).filter(|(_, user)| !user.is_empty()).collect();
+        let mut users: Vec<_> = self
+            .names
+            .iter()
+            .filter_map(|name| Some((name.as_str(), name.strip_prefix(API_KEY_PREFIX)?.to_lowercase())))
+            .filter(|(_, user)| !user.is_empty())
+            .collect();
         users.sort_unstable();
         users
     }

@@ -13,7 +13,8 @@ use super::access::{self, user_limits};
 use super::cursor::{Section, Value};
 use super::env::Environment;
 use super::snapshot::{
-    AccessLog, Audit, AuditBodies, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles, Timeouts, UserLimits,
+    AccessLog, Audit, AuditBodies, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles, RemoteHost,
+    Timeouts, UserLimits,
 };
 
 /// Where the gateway listens unless told otherwise: this machine only.
@@ -229,8 +230,8 @@ fn redis(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Option<Redis> {
 
 fn remote_files(keys: &Keys<'_, '_>) -> Option<RemoteFiles> {
     keys.section("remote_files", |files| {
-        refuse_if_enabled(files);
-        let allow = files.get("allow").map(|value| value.texts().into_iter().map(|(_, text)| text.to_ascii_lowercase()).collect()).unwrap_or_default();
+        let host = |value: &Value<'_>| value.parse("a host such as cdn.example.com, *.example.com or cdn.example.com:8443", RemoteHost::parse);
+        let allow = files.get("allow").map(|value| value.list().iter().filter_map(host).collect()).unwrap_or_default();
         let max_bytes = files.get("max_bytes").and_then(|value| value.bytes()).unwrap_or(DEFAULT_REMOTE_BYTES);
         let timeout = files.duration("timeout", DEFAULT_REMOTE_TIMEOUT);
         (files.flag("enabled") == Some(true)).then_some(RemoteFiles { allow, max_bytes, timeout })

@@ -33,8 +33,8 @@ mod tests;
 pub use mistake::{Errors, Mistake};
 pub use models::BEDROCK_BEGAN;
 pub use secret::Secret;
-use snapshot::{Auth, ModelMap};
 pub use snapshot::Snapshot;
+use snapshot::{Auth, ModelMap};
 
 use cursor::Value;
 use env::Environment;

@@ -11,10 +11,12 @@ use super::{FileRead, Secret};
 
 mod access;
 mod models;
+mod remote;
 mod tls;
 
 pub use access::*;
 pub use models::*;
+pub use remote::*;
 pub use tls::*;
 
 /// A whole configuration.
@@ -144,17 +146,6 @@ pub enum OnRedisFailure {
     Local,
     /// They are refused.
     Deny,
-}
-
-/// URLs of images and files in requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RemoteFiles {
-    /// Host names in lower case that are asked: `cdn.example.com`, or `*.example.com` for all below it. Empty: none.
-    pub allow: Vec<String>,
-    /// Of one file.
-    pub max_bytes: usize,
-    /// For one file, from the name to its last byte.
-    pub timeout: Duration,
 }
 
 /// How much of the bodies an audit log holds.

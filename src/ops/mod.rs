@@ -7,6 +7,7 @@ pub mod live;
 pub mod load;
 pub mod metrics;
 pub mod reload;
+pub mod remote;
 pub mod resolve;
 pub mod targets;
 pub mod upstreams;

@@ -22,6 +22,7 @@ use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, describe, overloaded, stopping};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
+use crate::proxy::remote::Files;
 use crate::proxy::tries::{Cached, Saved, Tries};
 use crate::proxy::{Shared, auth, downstream, next, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
@@ -153,12 +154,12 @@ async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Byt
         return Ok((draft, Tries::default()));
     }
     let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
-    match next::turn(&mut tries, head, ctx, true).await {
+    match next::turn(shared, &mut tries, head, ctx, true).await {
         Ok(draft) => Ok((draft, tries)),
         // Right after a start it is only now known that there are no credentials: another provider may do.
         Err(error) if error.kind == ErrorKind::NotConfigured => {
             let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
-            let draft = next::turn(&mut tries, head, ctx, true).await?;
+            let draft = next::turn(shared, &mut tries, head, ctx, true).await?;
             Ok((draft, tries))
         }
         Err(error) => Err(error),
@@ -326,7 +327,7 @@ fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, curr
         random: fastrand::u64(..),
     };
     let way = route::route(&current.snapshot, &model, wish, &view).map_err(|error| usable.explain(error))?;
-    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone() }, cached))
+    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone(), files: Files::default() }, cached))
 }
 
 /// What of a prompt may be in some target's cache; `None` where that decides nothing. A body that can't be read is refused later, by who plans it.

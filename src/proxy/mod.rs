@@ -20,9 +20,10 @@ mod intake;
 mod local;
 mod next;
 mod plan;
+mod remote;
 mod response;
-pub mod tls;
 mod sigv4;
+pub mod tls;
 mod tries;
 mod upstream;
 
@@ -41,6 +42,7 @@ use crate::dialect::Dialect;
 use crate::ops::live::{Current, Live};
 use crate::ops::load::Load;
 use crate::ops::metrics::Metrics;
+use crate::ops::remote::Remote;
 use crate::policy::affinity::Pins;
 pub use ctx::Ctx;
 pub use front::{Listener, service};
@@ -58,6 +60,8 @@ pub struct Shared {
     pins: Pins,
     /// What signatures of clients are checked with.
     signing_keys: sigv4::SigningKeys,
+    /// Fetches files behind URLs in requests.
+    remote: Arc<Remote>,
     /// Counters and histograms.
     pub metrics: Metrics,
     /// Turns true when the last requests of a stopping process are to end.
@@ -85,6 +89,7 @@ impl Shared {
             load: Arc::default(),
             pins: Pins::default(),
             signing_keys: sigv4::SigningKeys::default(),
+            remote: Arc::default(),
             metrics,
             ending: watch::Sender::new(false),
             connections: watch::Sender::new(0),

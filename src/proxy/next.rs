@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use log::debug;
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
@@ -20,7 +21,7 @@ use crate::proxy::ctx::{Ctx, Stage};
 use crate::proxy::error::{give_up, no_exchange, stopping};
 use crate::proxy::plan::{self, Asked, Draft};
 use crate::proxy::tries::{Fault, Tries};
-use crate::proxy::{Shared, downstream};
+use crate::proxy::{Shared, downstream, remote};
 use crate::translate::Facts;
 
 /// Notes a failure, and says whether another try follows. Then the attempt has to end in a way that leads to [`go_on`].
@@ -45,12 +46,19 @@ pub(super) fn again(ctx: &mut Ctx, fault: Fault) -> bool {
 ///
 /// # Errors
 /// What the client is told when there is none: the last failure, else why the first target cannot be asked.
-pub(super) async fn turn(tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx, several: bool) -> Result<Draft, ApiError> {
+pub(super) async fn turn(shared: &Shared, tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx, several: bool) -> Result<Draft, ApiError> {
     let current = Arc::clone(&ctx.current);
     let mut first = tries.error();
     while let Some(route) = tries.pop(&current, Instant::now()) {
         ctx.routed = Some(route.clone());
-        match draft(tries, &route, head, &current, ctx) {
+        let body = match remote::body_for(shared, tries, &route.target, ctx).await {
+            Ok(body) => body,
+            Err(error) => {
+                first.get_or_insert(error);
+                continue;
+            }
+        };
+        match draft(tries, &body, &route, head, &current, ctx) {
             Ok(draft) if several || draft.fan.is_none() => match draft.upstream.ready().await {
                 Ok(()) => {
                     tries.begin(&current, &route);
@@ -65,7 +73,7 @@ pub(super) async fn turn(tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx,
     Err(first.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way.")))
 }
 
-fn draft(tries: &Tries, route: &Route, head: &RequestHeader, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
+fn draft(tries: &Tries, body: &Bytes, route: &Route, head: &RequestHeader, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
     let saved = tries.saved().ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
     let upstream = upstream(current, &route.target.provider)?;
     ctx.timed(|ctx| {
@@ -77,7 +85,7 @@ fn draft(tries: &Tries, route: &Route, head: &RequestHeader, current: &Current, 
             stream: saved.stream,
             repeated: saved.repeated,
             headers: &head.headers,
-            body: &saved.body,
+            body,
             request_id: &ctx.request_id,
             now,
         };
@@ -132,7 +140,7 @@ async fn pause(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<
 /// The client has left.
 pub(super) async fn prepare(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<std::result::Result<(), ApiError>> {
     match pause(shared, session, ctx).await? {
-        Ok(()) => Ok(adopt(session, ctx).await),
+        Ok(()) => Ok(adopt(shared, session, ctx).await),
         stopping => Ok(stopping),
     }
 }
@@ -155,12 +163,12 @@ pub(super) async fn go_on(shared: &Shared, session: &mut Session, ctx: &mut Ctx)
 ///
 /// # Errors
 /// What the client is told when there is none.
-async fn adopt(session: &Session, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
+async fn adopt(shared: &Shared, session: &Session, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
     let Some(exchange) = &mut ctx.exchange else { return Err(ApiError::new(ErrorKind::Internal, "The gateway lost its way.")) };
     let mut tries = std::mem::take(&mut exchange.tries);
     // Several calls write a head of their own.
     let several = !exchange.control.head_out();
-    let planned = turn(&mut tries, session.req_header(), ctx, several).await;
+    let planned = turn(shared, &mut tries, session.req_header(), ctx, several).await;
     let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
     exchange.tries = tries;
     let Draft { route, upstream, call, body, stream, dropped, answer, fan } = planned?;

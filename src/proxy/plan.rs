@@ -142,13 +142,13 @@ struct Parts {
 
 /// How a provider's model is spoken to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Speaks {
+pub(super) enum Speaks {
     OpenAi,
     Anthropic,
     Bedrock,
 }
 
-fn speaks(target: &Target) -> Speaks {
+pub(super) fn speaks(target: &Target) -> Speaks {
     match &target.provider.kind {
         ProviderKind::Bedrock(_) => Speaks::Bedrock,
         ProviderKind::OpenAi { .. } | ProviderKind::AzureOpenAi { .. } => Speaks::OpenAi,

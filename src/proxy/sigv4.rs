@@ -51,8 +51,12 @@ pub(super) fn read(session: &Session, ctx: &Ctx) -> Result<Option<Signed>, Refus
         return Ok(None);
     }
     let head = session.req_header();
-    let received =
-        Received { method: head.method.as_str(), target: head.raw_path(), authority: head.uri.authority().map(|authority| authority.as_str()), headers: &head.headers };
+    let received = Received {
+        method: head.method.as_str(),
+        target: head.raw_path(),
+        authority: head.uri.authority().map(|authority| authority.as_str()),
+        headers: &head.headers,
+    };
     let Some(claim) = Claim::read(&received, ctx.received).map_err(|fault| refused(&fault, ctx.dialect))? else { return Ok(None) };
     match auth.users.sigv4.get(claim.access_key_id()).filter(|key| is_good(key, ctx.received)) {
         Some(key) => Ok(Some(Signed { claim, key: Arc::clone(key) })),

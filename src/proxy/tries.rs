@@ -21,6 +21,7 @@ use crate::policy::affinity::{Pins, TargetKey};
 use crate::policy::health::{Health, Role, Verdict};
 use crate::policy::retry;
 use crate::policy::route::{Route, Way};
+use crate::proxy::remote::Files;
 
 /// What a client asked, for as long as it may have to be planned again.
 #[derive(Clone, Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Saved {
     /// The body says some things more than once.
     pub(super) repeated: bool,
     pub(super) body: Bytes,
+    /// What it names by URL.
+    pub(super) files: Files,
 }
 
 /// What of a prompt may be in a target's cache.
@@ -152,7 +155,7 @@ impl Tries {
 
     /// Bytes that are kept for another try.
     pub(super) fn saved_bytes(&self) -> usize {
-        self.saved.as_ref().map_or(0, |saved| saved.body.len())
+        self.saved.as_ref().map_or(0, |saved| saved.body.len() + saved.files.bytes())
     }
 
     /// Whether another try is to follow.
@@ -207,6 +210,11 @@ impl Tries {
     /// What to plan from, for as long as another try may follow.
     pub(super) fn saved(&self) -> Option<&Saved> {
         self.saved.as_ref()
+    }
+
+    /// The same, to keep what was fetched for it.
+    pub(super) fn saved_mut(&mut self) -> Option<&mut Saved> {
+        self.saved.as_mut()
     }
 
     /// The target whose turn it is. One that began to rest meanwhile lets the others go first.

@@ -10,6 +10,7 @@ pub mod prefix;
 pub mod question;
 pub mod reframe;
 pub mod relay;
+pub mod remote;
 pub mod stream;
 
 use crate::chat::{ApiError, End, Envelope, EventDecoder, EventEncoder, Response, Restore, StopReason, Usage};

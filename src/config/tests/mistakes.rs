@@ -79,11 +79,11 @@ fn variables() {
 #[test]
 fn what_is_not_built_cannot_be_switched_on() {
     adit(
-        "cache: { enabled: true }\nredis: redis://127.0.0.1\nremote_files: { enabled: true }\n",
+        "cache: { enabled: true }\nredis: redis://127.0.0.1\nremote_files: { enabled: true, allow: [\"http://x\"] }\n",
         &[
             "adit.yaml:1:19: cache.enabled: not available in this version",
             "adit.yaml:2:8: redis: not available in this version",
-            "adit.yaml:3:26: remote_files.enabled: not available in this version",
+            "adit.yaml:3:40: remote_files.allow[0]: expected a host such as cdn.example.com, *.example.com or cdn.example.com:8443, found `http://x`",
         ],
     );
     models(
