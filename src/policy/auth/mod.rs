@@ -1,6 +1,10 @@
 //! Who a client is and what it may do. Time and stores are passed in.
 
+pub mod key;
+pub mod lockout;
 pub mod mtls;
+pub mod session;
+pub mod totp;
 
 use std::sync::Arc;
 
