@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -15,12 +15,13 @@ use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 
 use super::process::{Drain, Ready, Restart, Signals, check_folder, make_folder, remove_pid, tell_reload, writable};
-use super::{EXIT_USAGE, Serve, complain, say};
+use super::{EXIT_USAGE, Serve, complain, environment, say};
 use crate::config;
 use crate::config::snapshot::{Process, Snapshot};
 use crate::ops::live::Current;
 use crate::ops::metrics::Metrics;
 use crate::ops::reload::Reloader;
+use crate::ops::state;
 use crate::proxy::{self, Shared};
 
 /// For the host: for ever. [`Drain`] ends the process earlier.
@@ -91,6 +92,7 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
         }
     };
     let shared = Arc::new(Shared::new(Current::new(snapshot), metrics));
+    keep_sessions(&shared, &process, file.as_deref());
     let restart = if beside.is_empty() {
         Restart::new(file.as_deref()).inspect_err(|error| warn!("USR2 will not start a successor: {error}")).ok()
     } else {
@@ -131,6 +133,20 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
     // Only INT leads here: every other end is the drain's.
     remove_pid(&pid_file);
     ExitCode::SUCCESS
+}
+
+/// Sessions outlive the process where there is a place for what signs them.
+fn keep_sessions(shared: &Shared, process: &Process, file: Option<&Path>) {
+    if !process.auth.enabled || process.auth.session_secret.is_some() {
+        return;
+    }
+    let Some(folder) = state::folder(process, environment("STATE_DIRECTORY").as_deref(), file) else {
+        return warn!("sessions end with the process: there is no `state_dir` for the key that signs them, and no auth.session.secret");
+    };
+    match state::session_key(&folder) {
+        Ok(key) => shared.keep_session_key(key),
+        Err(error) => warn!("sessions end with the process: {}: {error}", folder.display()),
+    }
 }
 
 /// What has to be true before the host starts: it would panic where nobody sees it, or serve and not say what is wrong.

@@ -6,8 +6,10 @@ use std::time::SystemTime;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::config::snapshot::Snapshot;
+use crate::ops::random;
 use crate::ops::targets::Targets;
 use crate::ops::upstreams::Upstreams;
+use crate::policy::auth::key::Keyring;
 
 /// A configuration with the live state of its providers and targets.
 #[derive(Debug)]
@@ -18,6 +20,8 @@ pub struct Current {
     pub upstreams: Upstreams,
     /// How fit each target is.
     pub targets: Targets,
+    /// Keys of users.
+    pub keyring: Keyring,
     /// When it was read.
     pub loaded: SystemTime,
 }
@@ -27,15 +31,21 @@ impl Current {
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (Upstreams::new(&snapshot.models), Targets::default().renewed(&snapshot.models));
-        Current { snapshot, upstreams, targets, loaded: SystemTime::now() }
+        let keyring = keyring(&snapshot);
+        Current { snapshot, upstreams, targets, keyring, loaded: SystemTime::now() }
     }
 
     /// The next configuration, with the live state of everything that did not change.
     #[must_use]
     pub fn renewed(&self, snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (self.upstreams.renewed(&snapshot.models), self.targets.renewed(&snapshot.models));
-        Current { snapshot, upstreams, targets, loaded: SystemTime::now() }
+        let keyring = keyring(&snapshot);
+        Current { snapshot, upstreams, targets, keyring, loaded: SystemTime::now() }
     }
+}
+
+fn keyring(snapshot: &Snapshot) -> Keyring {
+    Keyring::new(&snapshot.process.auth.users, random::bytes())
 }
 
 /// A newer configuration that was not taken.

@@ -1,20 +1,260 @@
-//! Who a request comes from: its proof is found in the head, checked, and taken out, so that it never reaches an upstream.
+//! Who a request comes from: its proof is found in the head and checked. No header that holds one goes on to an upstream, which is the business of
+//! [`headers`](super::headers).
+//!
+//! ```text
+//! head ─▶ Shown ─┬─ a session's token ──▶ session
+//!                ├─ a key ──────────────▶ key, and its code
+//!                ├─ an AWS signature ───▶ nobody whom this version knows
+//!                └─ nothing, or two ────▶ 401
+//! ```
 
-use pingora_proxy::Session;
+use std::sync::{Arc, OnceLock};
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderMap, header};
+use pingora::http::RequestHeader;
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::policy::auth::Principal;
+use crate::config::snapshot::{ApiKey, Page};
+use crate::dialect::Dialect;
+use crate::ops::random;
+use crate::policy::auth::lockout::Lockout;
+use crate::policy::auth::totp::{Outcome, UsedCodes};
+use crate::policy::auth::{Principal, Proof, session};
 use crate::proxy::ctx::Ctx;
-use crate::proxy::error::Refusal;
+use crate::proxy::{Shared, local};
+
+/// Headers in which clients send a key as it is.
+const KEY_HEADERS: &[&str] = &["x-api-key", "api-key", "x-goog-api-key"];
+/// Headers in which they send the code of a second factor.
+const CODE_HEADERS: &[&str] = &["x-totp-code", "x-otp"];
+
+/// What authentication remembers from one request to the next.
+#[derive(Default)]
+pub(super) struct Memory {
+    lockout: Lockout,
+    used_codes: UsedCodes,
+    session_key: OnceLock<[u8; 32]>,
+}
+
+impl std::fmt::Debug for Memory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Memory").field("lockout", &self.lockout).finish_non_exhaustive()
+    }
+}
+
+impl Memory {
+    /// Gives it the key that signs sessions where the operator gives none; once.
+    pub(super) fn keep_session_key(&self, key: [u8; 32]) {
+        let _ = self.session_key.set(key);
+    }
+}
+
+/// What a client shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown<'h> {
+    Nothing,
+    /// A key or a token, in one header or in several.
+    Key(&'h str),
+    /// `authorization: AWS4-HMAC-SHA256 …`
+    Signature,
+    /// Things that contradict each other, or that nobody can read.
+    Muddle,
+}
+
+impl<'h> Shown<'h> {
+    fn find(headers: &'h HeaderMap) -> Self {
+        let mut shown = Shown::Nothing;
+        let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.to_str().map_or(Shown::Muddle, |text| Shown::key(text)));
+        let authorization = headers.get_all(header::AUTHORIZATION).into_iter().map(|value| value.to_str().map_or(Shown::Muddle, Shown::authorization));
+        for next in authorization.chain(plain) {
+            shown = match (shown, next) {
+                (_, Shown::Muddle) => return Shown::Muddle,
+                (one, Shown::Nothing) | (Shown::Nothing, one) => one,
+                (Shown::Key(one), Shown::Key(other)) if one == other => shown,
+                // An SDK that cannot help signing may show its key beside that.
+                (Shown::Signature, Shown::Key(key)) => Shown::Key(key),
+                _ => return Shown::Muddle,
+            };
+        }
+        shown
+    }
+
+    fn key(text: &'h str) -> Self {
+        let text = text.trim();
+        if text.is_empty() { Shown::Nothing } else { Shown::Key(text) }
+    }
+
+    fn authorization(text: &'h str) -> Self {
+        match text.trim().split_once(' ') {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => Shown::key(rest),
+            Some((scheme, _)) if scheme.starts_with("AWS4-") => Shown::Signature,
+            None if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("bearer") => Shown::Nothing,
+            _ => Shown::Muddle,
+        }
+    }
+}
 
 /// Finds out who sends a request. A request that is refused gets the same answer whatever is wrong with its proof.
 ///
 /// # Errors
-/// 401.
-pub(super) fn authenticate(_session: &Session, ctx: &Ctx) -> Result<Principal, Refusal> {
+/// 401; 403 for a signature on Bedrock's paths; 429 for whoever failed too often.
+pub(super) fn authenticate(shared: &Shared, head: &RequestHeader, ctx: &Ctx) -> Result<Principal, ApiError> {
     let process = ctx.process();
-    if !process.auth.enabled {
+    let auth = &process.auth;
+    if !auth.enabled {
         return Ok(Principal::anybody(process.default_limits.unwrap_or_default()));
     }
-    Err(ApiError::new(ErrorKind::Authentication, "The request has no valid credentials.").into())
+    match Shown::find(&head.headers) {
+        Shown::Key(token) if session::is_one(token) => {
+            let key = session::check(session_secret(shared, ctx), &auth.users, token, SystemTime::now()).ok_or_else(refused)?;
+            counts(ctx, &key)?;
+            Ok(principal(&key, Proof::Session))
+        }
+        Shown::Key(text) => {
+            let key = identify(shared, text, ctx)?;
+            let proof = prove(shared, text, &key, code(&head.headers), ctx)?;
+            Ok(principal(&key, proof))
+        }
+        Shown::Signature if ctx.dialect == Dialect::Bedrock => Err(unknown_signer()),
+        Shown::Signature | Shown::Nothing | Shown::Muddle => Err(refused()),
+    }
+}
+
+/// Whether a page of the gateway's own is for whoever asks: true for the whole of it, false for what strangers may see.
+pub(super) fn admit(page: local::Page<'_>, shared: &Shared, ctx: &mut Ctx, head: &RequestHeader) -> Result<bool, ApiError> {
+    let auth = &ctx.process().auth;
+    let open = match page {
+        local::Page::Health => true,
+        local::Page::Ready => auth.ready == Page::Open,
+        local::Page::Metrics => auth.metrics == Page::Open,
+        local::Page::Models | local::Page::Model(_) => false,
+    };
+    if open || !auth.enabled {
+        return Ok(true);
+    }
+    match authenticate(shared, head, ctx) {
+        Ok(principal) => {
+            ctx.principal = Some(principal);
+            Ok(true)
+        }
+        // A balancer must learn whether the process serves, whatever it knows.
+        Err(_) if page == local::Page::Ready => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// The key of a request for a session: a session does not beget another.
+pub(super) fn key_for_session<'h>(shared: &Shared, head: &'h RequestHeader, ctx: &Ctx) -> Result<(&'h str, Arc<ApiKey>), ApiError> {
+    match Shown::find(&head.headers) {
+        Shown::Key(text) if !session::is_one(text) => Ok((text, identify(shared, text, ctx)?)),
+        _ => Err(refused()),
+    }
+}
+
+pub(super) fn principal(key: &ApiKey, proof: Proof) -> Principal {
+    Principal { name: Arc::clone(&key.name), grant: Arc::clone(&key.grant), proof }
+}
+
+/// The key that a client shows, unless it has failed too often.
+fn identify(shared: &Shared, text: &str, ctx: &Ctx) -> Result<Arc<ApiKey>, ApiError> {
+    let (ring, lockout) = (&ctx.current.keyring, &shared.auth.lockout);
+    let (label, now) = (ring.label(text), Instant::now());
+    if let Some(wait) = lockout.wait(ctx.client, Some(&label), now) {
+        let seconds = wait.as_secs() + 1;
+        let error = ApiError::new(ErrorKind::RateLimited, "Too many failed attempts to authenticate. Please try again later.");
+        return Err(ApiError { retry_after: Some(seconds.to_string()), ..error });
+    }
+    let key = ring.check(&ctx.process().auth.users, text, SystemTime::now());
+    let key = key.ok_or_else(|| {
+        lockout.failed(ctx.client, Some(&label), now);
+        refused()
+    })?;
+    counts(ctx, &key)?;
+    Ok(key)
+}
+
+/// Whether a key counts in the modes that are on: one without a second factor only where a key alone does.
+fn counts(ctx: &Ctx, key: &ApiKey) -> Result<(), ApiError> {
+    let modes = ctx.process().auth.modes;
+    if modes.api_key || (modes.api_key_totp && key.totp.is_some()) { Ok(()) } else { Err(refused()) }
+}
+
+/// Checks the code of a key that has a second factor, whatever the mode.
+pub(super) fn prove(shared: &Shared, text: &str, key: &ApiKey, code: Option<&str>, ctx: &Ctx) -> Result<Proof, ApiError> {
+    let label = ctx.current.keyring.label(text);
+    let lockout = &shared.auth.lockout;
+    let Some(totp) = &key.totp else {
+        lockout.succeeded(ctx.client, &label);
+        return Ok(Proof::ApiKey);
+    };
+    // Not to send one is no guess.
+    let code = code.ok_or_else(refused)?;
+    match shared.auth.used_codes.take(&key.name, totp, code, SystemTime::now()) {
+        Outcome::Good => {
+            lockout.succeeded(ctx.client, &label);
+            Ok(Proof::Totp)
+        }
+        // It was right once: no guess either.
+        Outcome::Used => Err(refused()),
+        Outcome::Wrong => {
+            lockout.failed(ctx.client, Some(&label), Instant::now());
+            Err(refused())
+        }
+    }
+}
+
+/// The code in the head.
+pub(super) fn code(headers: &HeaderMap) -> Option<&str> {
+    CODE_HEADERS.iter().find_map(|name| headers.get(*name)).and_then(|code| code.to_str().ok())
+}
+
+/// What signs sessions.
+pub(super) fn session_secret<'s>(shared: &'s Shared, ctx: &'s Ctx) -> &'s [u8] {
+    match &ctx.process().auth.session_secret {
+        Some(secret) => secret.expose().as_bytes(),
+        None => shared.auth.session_key.get_or_init(random::bytes),
+    }
+}
+
+fn refused() -> ApiError {
+    ApiError::new(ErrorKind::Authentication, "The request has no valid credentials: a key, and where it has a second factor its current code.")
+}
+
+/// In AWS' words, which their users look up.
+fn unknown_signer() -> ApiError {
+    ApiError { status: 403, ..ApiError::new(ErrorKind::Authentication, "The security token included in the request is invalid.") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_wherever_clients_put_it() {
+        for (lines, shown) in [
+            (vec![], Shown::Nothing),
+            (vec![("authorization", "Bearer k")], Shown::Key("k")),
+            (vec![("authorization", "bEARER  k ")], Shown::Key("k")),
+            (vec![("x-api-key", "k")], Shown::Key("k")),
+            (vec![("api-key", "k")], Shown::Key("k")),
+            (vec![("x-goog-api-key", "k")], Shown::Key("k")),
+            (vec![("x-api-key", "k"), ("authorization", "Bearer k")], Shown::Key("k")),
+            (vec![("x-api-key", "k"), ("authorization", "Bearer l")], Shown::Muddle),
+            (vec![("x-api-key", "k"), ("x-api-key", "l")], Shown::Muddle),
+            (vec![("x-api-key", "k"), ("authorization", "Basic eDp5")], Shown::Muddle),
+            (vec![("authorization", "k")], Shown::Muddle),
+            (vec![("authorization", "Bearer ")], Shown::Nothing),
+            (vec![("x-api-key", ""), ("authorization", "Bearer k")], Shown::Key("k")),
+            (vec![("authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/x")], Shown::Signature),
+            (vec![("authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/x"), ("x-api-key", "k")], Shown::Key("k")),
+            (vec![("x-api-key", "\u{fc}")], Shown::Muddle),
+        ] {
+            let mut headers = HeaderMap::new();
+            for (name, value) in &lines {
+                headers.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            }
+            assert_eq!(Shown::find(&headers), shown, "{lines:?}");
+        }
+    }
 }

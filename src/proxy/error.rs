@@ -44,6 +44,9 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: Refusa
     if let Some((name, value)) = ctx.dialect.error_name(&error) {
         head.insert_header(name, value)?;
     }
+    if error.kind == ErrorKind::Authentication && error.status == 401 {
+        head.insert_header(header::WWW_AUTHENTICATE, "Bearer")?;
+    }
     if let Some(allow) = allow {
         head.insert_header(header::ALLOW, allow)?;
     }

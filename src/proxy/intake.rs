@@ -23,8 +23,9 @@ use crate::proxy::error::{Refusal, describe, overloaded, stopping};
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::remote::Files;
+use crate::proxy::session as session_page;
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, auth, downstream, next, sigv4, upstream};
+use crate::proxy::{Shared, auth, downstream, next, permission, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -84,11 +85,18 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
             ctx.dialect = Dialect::Anthropic;
         }
         allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
+        let whole = auth::admit(page, shared, ctx, head)?;
         // The page borrows the path, the session is needed to write: keep a copy of a short string.
         let path = path.to_owned();
         if let Some(page) = Page::of(&path) {
-            local::serve(page, shared, session, ctx).await?;
+            local::serve(page, whole, shared, session, ctx).await?;
         }
+        return Ok(Accepted::Answered);
+    }
+    if path == session_page::PATH && ctx.process().auth.enabled {
+        ctx.route = session_page::PATH;
+        allow(&head.method, &[Method::POST], "POST")?;
+        session_page::serve(shared, session, ctx).await?;
         return Ok(Accepted::Answered);
     }
     let Some(place) = dialect::place(path) else {
@@ -106,13 +114,13 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     let signed = sigv4::read(session, ctx)?;
     if signed.is_none() {
-        ctx.principal = Some(auth::authenticate(session, ctx)?);
+        ctx.principal = Some(auth::authenticate(shared, head, ctx)?);
     }
     ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
     let body = tokio::select! {
         biased;
-        body = read_body(shared, session, ctx) => body?,
+        body = read_body(shared, session, ctx, usize::MAX) => body?,
         () = shared.ended() => return Err(closing(stopping())),
     };
     if let Some(signed) = signed {
@@ -149,6 +157,7 @@ pub(super) fn turned_away(shared: &Shared, full: Full) -> Refusal {
 /// Decides where a request goes and what becomes of it.
 async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<(Draft, Tries), ApiError> {
     if place.surface.is_none() {
+        permission::native(ctx.principal.as_ref(), &place.rest, head.uri.query(), body, &current.snapshot.models)?;
         let draft = native(place, head, body, current)?;
         draft.upstream.ready().await?;
         return Ok((draft, Tries::default()));
@@ -216,10 +225,10 @@ fn allow(method: &Method, allowed: &[Method], header: &'static str) -> Result<()
     Err(Refusal { error, allow: Some(header), close: false })
 }
 
-/// Reads the whole body, with a length or in chunks, up to the limit.
-async fn read_body(shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<Bytes, Refusal> {
+/// Reads the whole body, with a length or in chunks, up to the limit of the configuration or a lower one.
+pub(super) async fn read_body(shared: &Shared, session: &mut Session, ctx: &mut Ctx, most: usize) -> Result<Bytes, Refusal> {
     let Process { max_body_bytes: limit, client_timeouts, overload, .. } = &ctx.current.snapshot.process;
-    let (limit, patience) = (*limit, client_timeouts.body);
+    let (limit, patience) = (most.min(*limit), client_timeouts.body);
     let head = session.req_header();
     let announced = match head.headers.get(header::CONTENT_LENGTH) {
         None => None,
@@ -309,6 +318,7 @@ fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, curr
         None => named_in(body)?,
     };
     ctx.model.clone_from(&model);
+    permission::asked(ctx.principal.as_ref(), &model, &current.snapshot.models)?;
     let named = head.headers.get("x-provider").map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
     let wish = match (&place.provider, &named, surface.dialect()) {
         (Some(provider), ..) if matches!(provider.as_str(), "bedrock" | "aws") => Wish::Rather(provider),
@@ -327,6 +337,7 @@ fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, curr
         random: fastrand::u64(..),
     };
     let way = route::route(&current.snapshot, &model, wish, &view).map_err(|error| usable.explain(error))?;
+    permission::led_to(ctx.principal.as_ref(), &model, way.model.as_deref(), &current.snapshot.models)?;
     Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone(), files: Files::default() }, cached))
 }
 

@@ -16,11 +16,12 @@ use crate::dialect::Dialect;
 use crate::dialect::anthropic::downstream::models as anthropic;
 use crate::dialect::openai::downstream::models as openai;
 use crate::ops::live::{Current, Refused};
+use crate::policy::auth::Principal;
 use crate::policy::health::Fitness;
 use crate::policy::route;
-use crate::proxy::Shared;
 use crate::proxy::brand::brand;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::{Shared, permission};
 use crate::wire::json::{Object, Text};
 
 /// A path that the gateway answers itself. All of them take GET and HEAD.
@@ -78,11 +79,12 @@ impl Reply {
     }
 }
 
-/// Gives a page to the client.
-pub(super) async fn serve(page: Page<'_>, shared: &Shared, session: &mut Session, ctx: &Ctx) -> Result<(), ApiError> {
+/// Gives a page to the client; not `whole`: no more of it than strangers may know.
+pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session: &mut Session, ctx: &Ctx) -> Result<(), ApiError> {
     let current = &*ctx.current;
     let reply = match page {
         Page::Health => Reply::json(200, br#"{"status":"healthy","service":"ai-gateway"}"#.to_vec()),
+        Page::Ready if !whole => bare(ready(current, shared.live.refused()).status),
         Page::Ready => ready(current, shared.live.refused()),
         Page::Metrics => {
             shared.metrics.observe(&shared.load, current.targets.states(Instant::now()));
@@ -91,10 +93,10 @@ pub(super) async fn serve(page: Page<'_>, shared: &Shared, session: &mut Session
         }
         Page::Models => {
             let mut body = Vec::with_capacity(4096);
-            list(cards(current), ctx.dialect, &mut body);
+            list(cards(current, ctx.principal.as_ref()), ctx.dialect, &mut body);
             Reply::json(200, body)
         }
-        Page::Model(id) => model(id, ctx.dialect, current)?,
+        Page::Model(id) => model(id, ctx, current)?,
     };
     // The client is gone if this fails; there is nobody left to tell.
     let _ = write(session, ctx, reply).await;
@@ -149,16 +151,20 @@ impl<'a> Card<'a> {
     }
 }
 
-fn cards(current: &Current) -> impl Iterator<Item = Card<'_>> {
-    route::visible_models(&current.snapshot, |provider| current.upstreams.usable(provider)).map(|model| Card {
+fn cards<'c>(current: &'c Current, principal: Option<&'c Principal>) -> impl Iterator<Item = Card<'c>> {
+    let allowed = move |model: &&Arc<Model>| permission::asked(principal, &model.name, &current.snapshot.models).is_ok();
+    route::visible_models(&current.snapshot, |provider| current.upstreams.usable(provider)).filter(allowed).map(|model| Card {
         id: &model.name,
         created: model.created,
         owned_by: &model.owned_by,
     })
 }
 
-fn model(encoded: &str, dialect: Dialect, current: &Current) -> Result<Reply, ApiError> {
-    let id = percent_decode_str(encoded).decode_utf8_lossy();
+fn model(encoded: &str, ctx: &Ctx, current: &Current) -> Result<Reply, ApiError> {
+    let (dialect, id) = (ctx.dialect, percent_decode_str(encoded).decode_utf8_lossy());
+    let unknown = || ApiError::new(ErrorKind::ModelNotFound, format!("The model '{}' does not exist.", clip(&id))).with_param("model");
+    // What he may not use is not there for him.
+    permission::asked(ctx.principal.as_ref(), &id, &current.snapshot.models).map_err(|_| unknown())?;
     let visible = |model: &&Arc<Model>| model.targets.iter().any(|target| current.upstreams.usable(&target.provider));
     let known = current.snapshot.models.find(&id).filter(visible);
     if let Some(model) = known {
@@ -169,7 +175,7 @@ fn model(encoded: &str, dialect: Dialect, current: &Current) -> Result<Reply, Ap
     let way = route::route(&current.snapshot, &id, route::Wish::None, &view).ok().filter(|way| way.model.is_none());
     match way.as_ref().and_then(|way| way.targets.first()) {
         Some(target) => Ok(Reply::json(200, Card { id: &id, created: config::BEDROCK_BEGAN, owned_by: &target.provider.name }.write(dialect))),
-        None => Err(ApiError::new(ErrorKind::ModelNotFound, format!("The model '{}' does not exist.", clip(&id))).with_param("model")),
+        None => Err(unknown()),
     }
 }
 
@@ -178,6 +184,14 @@ pub(super) fn clip(text: &str) -> &str {
     const MOST: usize = 128;
     let end = text.char_indices().nth(MOST).map_or(text.len(), |(at, _)| at);
     text.get(..end).unwrap_or(text)
+}
+
+/// Readiness without the names of providers.
+fn bare(status: u16) -> Reply {
+    let word = if status == 200 { "ready" } else { "not ready" };
+    let mut body = Vec::new();
+    Object::write(&mut body, |page| page.string("status", word));
+    Reply::json(status, body)
 }
 
 /// A refused configuration leaves the old one serving: that is no reason to take the process out of the balance.

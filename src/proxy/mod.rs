@@ -19,9 +19,11 @@ mod headers;
 mod intake;
 mod local;
 mod next;
+mod permission;
 mod plan;
 mod remote;
 mod response;
+mod session;
 mod sigv4;
 pub mod tls;
 mod tries;
@@ -64,6 +66,8 @@ pub struct Shared {
     remote: Arc<Remote>,
     /// Counters and histograms.
     pub metrics: Metrics,
+    /// Failures, used codes, and what signs sessions.
+    auth: auth::Memory,
     /// Turns true when the last requests of a stopping process are to end.
     ending: watch::Sender<bool>,
     /// Connections of clients.
@@ -91,9 +95,15 @@ impl Shared {
             signing_keys: sigv4::SigningKeys::default(),
             remote: Arc::default(),
             metrics,
+            auth: auth::Memory::default(),
             ending: watch::Sender::new(false),
             connections: watch::Sender::new(0),
         }
+    }
+
+    /// Has sessions signed with this where the configuration gives nothing, so that they outlive the process. Only the first call counts.
+    pub fn keep_session_key(&self, key: [u8; 32]) {
+        self.auth.keep_session_key(key);
     }
 
     /// Ends all requests that still run: each gets an error in its own dialect.

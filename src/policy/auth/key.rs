@@ -3,6 +3,7 @@
 //! The id finds the line, so a check costs one hash however many keys there are. The secret is 256 bits of the system's randomness, so the hash is a fast one:
 //! a slow or memory-hard hash makes guessing a password dear, and there is nothing to guess here; all it would do is let strangers burn the gateway's time.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -70,6 +71,17 @@ impl Keyring {
     }
 }
 
+impl Keyring {
+    /// What failures with a key are counted by: the id that it claims; of a key that isn't of our making, a name that tells nothing about it.
+    #[must_use]
+    pub fn label<'k>(&self, shown: &'k str) -> Cow<'k, str> {
+        match split(shown) {
+            Some((id, _)) => Cow::Borrowed(id),
+            None => Cow::Owned(format!("other {:016x}", beginning(&digest(&self.under, shown)))),
+        }
+    }
+}
+
 fn beginning(hash: &[u8; 32]) -> u64 {
     hash.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }
@@ -78,12 +90,6 @@ fn beginning(hash: &[u8; 32]) -> u64 {
 #[must_use]
 pub(super) fn lives(key: &ApiKey, now: SystemTime) -> bool {
     !key.disabled && key.expires.is_none_or(|expires| now < expires)
-}
-
-/// The id that a key of ours claims.
-#[must_use]
-pub fn claimed_id(shown: &str) -> Option<&str> {
-    split(shown).map(|(id, _)| id)
 }
 
 fn split(shown: &str) -> Option<(&str, &str)> {

@@ -108,7 +108,7 @@ fn network(address: Option<IpAddr>) -> Option<IpAddr> {
 }
 
 fn clipped(id: &str) -> Arc<str> {
-    id.get(..ID_BYTES).unwrap_or(id.get(..ID_BYTES - 3).unwrap_or(if id.len() <= ID_BYTES { id } else { "" })).into()
+    id.get(..id.floor_char_boundary(ID_BYTES)).unwrap_or(id).into()
 }
 
 #[cfg(test)]
