@@ -5,6 +5,7 @@
 //! demo     the same over the stand-in; the stand-in alone       models, health   questions, answered at once
 //! ```
 
+mod access;
 mod demo;
 mod health;
 mod models;
@@ -59,11 +60,39 @@ enum Command {
         #[arg(value_name = "MODEL")]
         names: Vec<String>,
     },
+    /// Keys of users
+    Key {
+        #[command(subcommand)]
+        command: KeyCommand,
+    },
+    /// Second factors of users
+    Totp {
+        #[command(subcommand)]
+        command: TotpCommand,
+    },
     /// Run the Bedrock stand-in alone
     Sandbox {
         /// Where to listen
         #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8081")]
         listen: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Print a new key, once, and its line for keys.yaml
+    New {
+        /// The user
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum TotpCommand {
+    /// Print a QR code for an authenticator app, its URL, and what goes into keys.yaml
+    New {
+        /// The user
+        name: String,
     },
 }
 
@@ -97,6 +126,8 @@ pub fn run() -> ExitCode {
         Some(Command::Demo) => demo::demo(),
         Some(Command::Health { config, url }) => health::health(config.as_deref(), url.as_deref()),
         Some(Command::Models { config, names }) => models::models(config.as_deref(), &names),
+        Some(Command::Key { command: KeyCommand::New { name } }) => access::new_key(&name),
+        Some(Command::Totp { command: TotpCommand::New { name } }) => access::new_totp(&name),
         Some(Command::Sandbox { listen }) => demo::stand_in(&listen),
     }
 }
