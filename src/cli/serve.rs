@@ -196,7 +196,7 @@ struct KeepConfiguration {
 #[async_trait]
 impl BackgroundService for KeepConfiguration {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        self.shared.live.now().upstreams.spawn();
+        self.shared.live.now().spawn();
         let mut reloader = Reloader::new(self.file.clone(), &self.shared.live, &self.shared.metrics, tell_reload);
         // From here on a SIGHUP is no end: the pid file may be written.
         ready.notify_ready();

@@ -20,6 +20,11 @@ const MODES: &[(&str, Modes)] = &[
 
 const NO_MODE: Modes = Modes { api_key: false, api_key_totp: false, jwt: false, mtls: false };
 
+/// What clocks that are kept may differ by.
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(60);
+/// More would make tokens live on that have expired.
+const MOST_LEEWAY: Duration = Duration::from_secs(600);
+
 /// A working day.
 const DEFAULT_SESSION_TTL: Duration = Duration::from_secs(12 * 3600);
 
@@ -92,6 +97,26 @@ fn section_of(section: &Section<'_>, keys: &Keys<'_, '_>, auth: &mut Auth) -> Op
     enabled
 }
 
+/// What a mode needs has to be there: without it nobody gets in, or the operator believes in a proof that nobody asks for.
+pub(super) fn check(keys: &Keys<'_, '_>, env: &Environment<'_>, auth: &Auth) {
+    let names = |section: &'static str, name, inner| {
+        let section = keys.get(section).filter(|value| !value.is_scalar()).and_then(|value| value.section());
+        let value = section.and_then(|section| section.get(name));
+        value.is_some_and(|value| inner == "" || (!value.is_scalar() && value.section().is_some_and(|section| section.get(inner).is_some())))
+    };
+    let wanted = [
+        (auth.modes.jwt && !names("auth", "jwt", ""), "jwt", "`auth.jwt`: who issues tokens"),
+        (auth.modes.mtls && !names("listen", "https", "client_ca"), "mtls", "`listen.https.client_ca`: who vouches for clients"),
+    ];
+    for (_, mode, needed) in wanted.into_iter().filter(|(missing, ..)| auth.enabled && *missing) {
+        let message = format!("the mode {mode} needs {needed}");
+        match keys.get("auth") {
+            Some(section) if env.get("AUTH_MODE").is_none() => section.mistake(message),
+            _ => env.mistake("AUTH_MODE", message),
+        }
+    }
+}
+
 fn jwt(section: &Section<'_>) -> Option<Jwt> {
     let allow_http = section.flag("allow_http").unwrap_or(false);
     let endpoint = |name| -> Option<(Endpoint, String)> {
@@ -103,9 +128,13 @@ fn jwt(section: &Section<'_>) -> Option<Jwt> {
         Some((endpoint, value.text()?.to_owned()))
     };
     let (issuer, jwks_url) = (endpoint("issuer"), endpoint("jwks_url"));
+    if section.get("issuer").is_none() && section.get("jwks_url").is_none() {
+        section.value().mistake("expected `issuer` or `jwks_url`, found neither");
+    }
     let text = |name, default: &str| section.text(name).unwrap_or(default).to_owned();
     let audience = section.text("audience").map(str::to_owned);
     let (user_claim, groups_claim) = (text("user_claim", "sub"), text("groups_claim", "groups"));
+    let leeway = section.get("leeway").map(|value| value.parse("a duration of at most 10m such as 60s", leeway)).unwrap_or(Some(DEFAULT_LEEWAY));
     let algorithms = match section.get("algorithms") {
         Some(algorithms) => algorithms.list().iter().filter_map(|algorithm| algorithm.choice(ALGORITHMS)).collect(),
         None => DEFAULT_ALGORITHMS.to_vec(),
@@ -123,7 +152,12 @@ fn jwt(section: &Section<'_>) -> Option<Jwt> {
         // Without an issuer the keys alone say who may sign.
         None => (String::new(), jwks_url.as_ref()?.0.clone()),
     };
-    Some(Jwt { issuer, endpoint, jwks_url: jwks_url.map(|(url, _)| url), allow_http, audience, algorithms, user_claim, groups_claim, groups })
+    Some(Jwt { issuer, endpoint, jwks_url: jwks_url.map(|(url, _)| url), allow_http, audience, algorithms, leeway: leeway?, user_claim, groups_claim, groups })
+}
+
+/// None at all is a leeway too.
+fn leeway(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok().filter(|leeway| *leeway <= MOST_LEEWAY)
 }
 
 fn is_loopback(host: &str) -> bool {

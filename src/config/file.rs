@@ -79,6 +79,7 @@ impl<'n> Keys<'_, 'n> {
 fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
     let (http, https) = listen(keys, env);
     let auth = access::auth(keys, env);
+    access::check(keys, env, &auth);
     let (max_body_bytes, default_limits) = keys.section("limits", limits).unwrap_or((DEFAULT_MAX_BODY_BYTES, None));
     let (timeouts, client_timeouts) = keys
         .section("timeouts", |section| (timeouts(section, &default_timeouts()), client_timeouts(section)))

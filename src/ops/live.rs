@@ -5,7 +5,8 @@ use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::config::snapshot::Snapshot;
+use crate::config::snapshot::{Process, Snapshot};
+use crate::ops::jwks::Issuer;
 use crate::ops::random;
 use crate::ops::targets::Targets;
 use crate::ops::upstreams::Upstreams;
@@ -22,8 +23,18 @@ pub struct Current {
     pub targets: Targets,
     /// Keys of users.
     pub keyring: Keyring,
+    /// The keys of whoever issues tokens, where they count.
+    pub issuer: Option<Arc<Issuer>>,
     /// When it was read.
     pub loaded: SystemTime,
+}
+
+/// The issuer whose tokens count.
+fn issuer(snapshot: &Snapshot, last: Option<&Arc<Issuer>>) -> Option<Arc<Issuer>> {
+    let Process { auth, default_limits, .. } = &snapshot.process;
+    let jwt = auth.jwt.as_ref().filter(|_| auth.enabled && auth.modes.jwt)?;
+    let default = default_limits.unwrap_or_default();
+    Some(last.map_or_else(|| Arc::new(Issuer::new(jwt, default)), |last| last.renewed(jwt, default)))
 }
 
 impl Current {
@@ -31,16 +42,24 @@ impl Current {
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (Upstreams::new(&snapshot.models), Targets::default().renewed(&snapshot.models));
-        let keyring = keyring(&snapshot);
-        Current { snapshot, upstreams, targets, keyring, loaded: SystemTime::now() }
+        let (keyring, issuer) = (keyring(&snapshot), issuer(&snapshot, None));
+        Current { snapshot, upstreams, targets, keyring, issuer, loaded: SystemTime::now() }
+    }
+
+    /// Starts what keeps credentials, addresses and keys fresh, where it does not run already, in the current tokio runtime.
+    pub fn spawn(&self) {
+        self.upstreams.spawn();
+        if let Some(issuer) = &self.issuer {
+            issuer.spawn();
+        }
     }
 
     /// The next configuration, with the live state of everything that did not change.
     #[must_use]
     pub fn renewed(&self, snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (self.upstreams.renewed(&snapshot.models), self.targets.renewed(&snapshot.models));
-        let keyring = keyring(&snapshot);
-        Current { snapshot, upstreams, targets, keyring, loaded: SystemTime::now() }
+        let (keyring, issuer) = (keyring(&snapshot), issuer(&snapshot, self.issuer.as_ref()));
+        Current { snapshot, upstreams, targets, keyring, issuer, loaded: SystemTime::now() }
     }
 }
 

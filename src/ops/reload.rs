@@ -149,7 +149,7 @@ impl<'a> Reloader<'a> {
         self.waiting = waiting;
         let (models, providers) = (snapshot.models.models.len(), snapshot.models.providers.len());
         let next = self.live.now().renewed(snapshot);
-        next.upstreams.spawn();
+        next.spawn();
         let loaded = next.loaded;
         self.live.replace(next);
         info!("the configuration was reloaded: {models} models, {providers} providers");

@@ -2,9 +2,11 @@
 //! [`headers`](super::headers).
 //!
 //! ```text
+//! connection ─▶ a client certificate ───▶ its user
 //! head ─▶ Shown ─┬─ a session's token ──▶ session
+//!                ├─ an issuer's token ──▶ jwt
 //!                ├─ a key ──────────────▶ key, and its code
-//!                ├─ an AWS signature ───▶ nobody whom this version knows
+//!                ├─ an AWS signature ───▶ sigv4, once the body is there
 //!                └─ nothing, or two ────▶ 401
 //! ```
 
@@ -12,17 +14,22 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, header};
+use log::debug;
 use pingora::http::RequestHeader;
+use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{ApiKey, Page};
+use crate::config::snapshot::{ApiKey, Grant, Page};
 use crate::dialect::Dialect;
+use crate::ops::live::Current;
 use crate::ops::random;
 use crate::policy::auth::lockout::Lockout;
 use crate::policy::auth::totp::{Outcome, UsedCodes};
-use crate::policy::auth::{Principal, Proof, session};
+use crate::policy::auth::{Principal, Proof, jwt, session};
 use crate::proxy::ctx::Ctx;
-use crate::proxy::{Shared, local};
+use crate::proxy::error::Refusal;
+use crate::proxy::sigv4::{self, Signed};
+use crate::proxy::{Shared, local, tls};
 
 /// Headers in which clients send a key as it is.
 const KEY_HEADERS: &[&str] = &["x-api-key", "api-key", "x-goog-api-key"];
@@ -95,34 +102,74 @@ impl<'h> Shown<'h> {
     }
 }
 
+/// What a head says of who sends the request.
+pub(super) enum Who {
+    /// It proves it.
+    Proven(Principal),
+    /// It is signed: what it says is proved with the body.
+    Signs(Box<Signed>),
+}
+
 /// Finds out who sends a request. A request that is refused gets the same answer whatever is wrong with its proof.
 ///
 /// # Errors
 /// 401; 403 for a signature on Bedrock's paths; 429 for whoever failed too often.
-pub(super) fn authenticate(shared: &Shared, head: &RequestHeader, ctx: &Ctx) -> Result<Principal, ApiError> {
+pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) -> Result<Who, Refusal> {
     let process = ctx.process();
     let auth = &process.auth;
     if !auth.enabled {
-        return Ok(Principal::anybody(process.default_limits.unwrap_or_default()));
+        return Ok(Who::Proven(Principal::anybody(process.default_limits.unwrap_or_default())));
     }
-    match Shown::find(&head.headers) {
+    let headers = &session.req_header().headers;
+    // SDKs that have a certificate show some key all the same.
+    if auth.modes.mtls
+        && let Some(user) = tls::certificate_user(session, process)
+    {
+        let grant = Grant { limits: process.default_limits.unwrap_or_default(), ..Grant::default() };
+        let stranger = Principal { name: user.into(), grant: grant.into(), proof: Proof::Mtls };
+        return Ok(Who::Proven(known(stranger, ctx)?));
+    }
+    match Shown::find(headers) {
         Shown::Key(token) if session::is_one(token) => {
             let key = session::check(session_secret(shared, ctx), &auth.users, token, SystemTime::now()).ok_or_else(refused)?;
             counts(ctx, &key)?;
-            Ok(principal(&key, Proof::Session))
+            Ok(Who::Proven(principal(&key, Proof::Session)))
+        }
+        Shown::Key(token) if jwt::looks_like(token) && ctx.current.issuer.is_some() => {
+            let issued = issued(token, &ctx.current, &ctx.request_id).await.ok_or_else(refused)?;
+            Ok(Who::Proven(known(issued, ctx)?))
         }
         Shown::Key(text) => {
             let key = identify(shared, text, ctx)?;
-            let proof = prove(shared, text, &key, code(&head.headers), ctx)?;
-            Ok(principal(&key, proof))
+            let proof = prove(shared, text, &key, code(headers), ctx)?;
+            Ok(Who::Proven(principal(&key, proof)))
         }
-        Shown::Signature if ctx.dialect == Dialect::Bedrock => Err(unknown_signer()),
-        Shown::Signature | Shown::Nothing | Shown::Muddle => Err(refused()),
+        shown @ (Shown::Signature | Shown::Nothing) => match sigv4::read(session, ctx)? {
+            Some(signed) => Ok(Who::Signs(Box::new(signed))),
+            None if shown == Shown::Signature && ctx.dialect == Dialect::Bedrock => Err(unknown_signer().into()),
+            None => Err(refused().into()),
+        },
+        Shown::Muddle => Err(refused().into()),
+    }
+}
+
+/// The user of an identity provider's token; `None` where it is not good.
+async fn issued(token: &str, current: &Current, request_id: &str) -> Option<Principal> {
+    let issuer = current.issuer.as_ref()?;
+    issuer.principal(token, SystemTime::now()).await.inspect_err(|fault| debug!("{request_id}: a token is refused: {fault}")).ok()
+}
+
+/// Somebody whom others vouch for, with what his line of the keys file says of him where he has one.
+fn known(principal: Principal, ctx: &Ctx) -> Result<Principal, ApiError> {
+    match ctx.process().auth.users.by_name.get(&principal.name) {
+        Some(user) if user.disabled || user.expires.is_some_and(|expires| expires <= ctx.received) => Err(refused()),
+        Some(user) => Ok(Principal { grant: Arc::clone(&user.grant), ..principal }),
+        None => Ok(principal),
     }
 }
 
 /// Whether a page of the gateway's own is for whoever asks: true for the whole of it, false for what strangers may see.
-pub(super) fn admit(page: local::Page<'_>, shared: &Shared, ctx: &mut Ctx, head: &RequestHeader) -> Result<bool, ApiError> {
+pub(super) async fn admit(page: local::Page<'_>, shared: &Shared, ctx: &mut Ctx, session: &Session) -> Result<bool, Refusal> {
     let auth = &ctx.process().auth;
     let open = match page {
         local::Page::Health => true,
@@ -133,7 +180,13 @@ pub(super) fn admit(page: local::Page<'_>, shared: &Shared, ctx: &mut Ctx, head:
     if open || !auth.enabled {
         return Ok(true);
     }
-    match authenticate(shared, head, ctx) {
+    let proven = match authenticate(shared, session, ctx).await {
+        Ok(Who::Proven(principal)) => Ok(principal),
+        // Pages are asked for without a body.
+        Ok(Who::Signs(signed)) => sigv4::prove(&signed, &[], &shared.signing_keys, ctx.dialect),
+        Err(refusal) => Err(refusal),
+    };
+    match proven {
         Ok(principal) => {
             ctx.principal = Some(principal);
             Ok(true)

@@ -18,6 +18,7 @@ use crate::ops::live::Current;
 use crate::ops::load::Full;
 use crate::policy::affinity::TargetKey;
 use crate::policy::route::{self, View, Wish};
+use crate::proxy::auth::Who;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, describe, overloaded, stopping};
 use crate::proxy::local::{self, Page};
@@ -85,7 +86,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
             ctx.dialect = Dialect::Anthropic;
         }
         allow(&head.method, &[Method::GET, Method::HEAD], "GET, HEAD")?;
-        let whole = auth::admit(page, shared, ctx, head)?;
+        let whole = auth::admit(page, shared, ctx, session).await?;
         // The page borrows the path, the session is needed to write: keep a copy of a short string.
         let path = path.to_owned();
         if let Some(page) = Page::of(&path) {
@@ -112,10 +113,13 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
-    let signed = sigv4::read(session, ctx)?;
-    if signed.is_none() {
-        ctx.principal = Some(auth::authenticate(shared, head, ctx)?);
-    }
+    let signed = match auth::authenticate(shared, session, ctx).await? {
+        Who::Proven(principal) => {
+            ctx.principal = Some(principal);
+            None
+        }
+        Who::Signs(signed) => Some(signed),
+    };
     ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
     let body = tokio::select! {

@@ -82,6 +82,8 @@ pub struct Jwt {
     pub audience: Option<String>,
     /// Signature algorithms that are taken, by their names in RFC 7518.
     pub algorithms: Vec<&'static str>,
+    /// How far the clocks of issuer and gateway may differ.
+    pub leeway: Duration,
     /// The claim with the user's name.
     pub user_claim: String,
     /// The claim with the user's groups.

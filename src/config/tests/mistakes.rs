@@ -104,6 +104,27 @@ fn what_is_not_built_cannot_be_switched_on() {
 }
 
 #[test]
+fn a_mode_needs_what_it_checks_proofs_with() {
+    adit(
+        "auth: { enabled: true, mode: [jwt, mtls] }\n",
+        &[
+            "adit.yaml:1:7: auth: the mode jwt needs `auth.jwt`: who issues tokens",
+            "adit.yaml:1:7: auth: the mode mtls needs `listen.https.client_ca`: who vouches for clients",
+        ],
+    );
+    adit(
+        "auth: { jwt: { audience: adit, leeway: 1h } }\n",
+        &[
+            "adit.yaml:1:14: auth.jwt: expected `issuer` or `jwks_url`, found neither",
+            "adit.yaml:1:40: auth.jwt.leeway: expected a duration of at most 10m such as 60s, found `1h`",
+        ],
+    );
+    assert!(parse("auth: { mode: [jwt, mtls] }\n", EMBEDDED_MODELS, &no_env).is_ok(), "what is off needs nothing");
+    let errors = parse("", EMBEDDED_MODELS, &env(&[("AUTH_ENABLED", "true"), ("AUTH_MODE", "jwt")])).unwrap_err().to_string();
+    assert_eq!(errors, "environment: AUTH_MODE: the mode jwt needs `auth.jwt`: who issues tokens");
+}
+
+#[test]
 fn sections_of_other_versions_are_checked_too() {
     adit(
         "auth: { enabled: maybe, mode: [api_key, password], session: { ttl: long }, jwt: { issuer: \"http://id.example.com\", algorithms: [none], groups: { a: { model: x } } }, mtls: { user: me } }\ntrusted_proxies: [10.0.0.0/40]\naudit: { bodies: some }\noverload: { max_requests: -1 }\npingora: { threads: many }\non_redis_failure: panic\nlisten: { http: null }\n",

@@ -1,5 +1,6 @@
 //! Who a client is and what it may do. Time and stores are passed in.
 
+pub mod jwt;
 pub mod key;
 pub mod lockout;
 pub mod mtls;
