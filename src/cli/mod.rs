@@ -9,6 +9,7 @@ mod access;
 mod demo;
 mod health;
 mod models;
+mod pair;
 mod process;
 mod serve;
 
@@ -84,6 +85,9 @@ enum KeyCommand {
     New {
         /// The user
         name: String,
+        /// A key pair for a client that signs its requests, as the SDKs of AWS do
+        #[arg(long)]
+        sigv4: bool,
     },
 }
 
@@ -126,7 +130,8 @@ pub fn run() -> ExitCode {
         Some(Command::Demo) => demo::demo(),
         Some(Command::Health { config, url }) => health::health(config.as_deref(), url.as_deref()),
         Some(Command::Models { config, names }) => models::models(config.as_deref(), &names),
-        Some(Command::Key { command: KeyCommand::New { name } }) => access::new_key(&name),
+        Some(Command::Key { command: KeyCommand::New { name, sigv4: true } }) => pair::new(&name),
+        Some(Command::Key { command: KeyCommand::New { name, sigv4: false } }) => access::new_key(&name),
         Some(Command::Totp { command: TotpCommand::New { name } }) => access::new_totp(&name),
         Some(Command::Sandbox { listen }) => demo::stand_in(&listen),
     }

@@ -21,6 +21,7 @@ mod file;
 mod keys;
 mod mistake;
 mod models;
+mod open;
 mod provider;
 mod secret;
 pub mod snapshot;
@@ -150,7 +151,11 @@ fn load_with(path: Option<&Path>, env: &dyn Fn(&str) -> Option<String>, names: &
     };
     let mut files = Vec::new();
     match load_files(&path, &mut files, env, names) {
-        Ok(Snapshot { files: named, process, models, notes }) => Ok(Snapshot { files: [files, named].concat(), process, models, notes }),
+        Ok(mut snapshot) => {
+            snapshot.notes.extend(open::note(&files, &snapshot));
+            snapshot.files = [files, snapshot.files].concat();
+            Ok(snapshot)
+        }
         Err(Errors { files: named, mistakes }) => Err(Errors { files: [files, named].concat(), mistakes }),
     }
 }

@@ -219,7 +219,7 @@ fn only_what_covers_the_whole_request_counts() {
     let mut twice = good.clone();
     twice.headers.append("x-amz-date", stamp.parse().unwrap());
     assert_eq!(twice.check(), Err(Fault::Repeated("x-amz-date")));
-    let mut twice = good.clone();
+    let mut twice = good;
     twice.headers.append(AUTHORIZATION, "Bearer x".parse().unwrap());
     assert_eq!(twice.check(), Err(Fault::Repeated("authorization")));
 }
@@ -321,7 +321,7 @@ proptest! {
         let mut bad = good.clone();
         bad.target.insert(1, 'x');
         prop_assert_eq!(bad.check(), Err(Fault::Mismatch));
-        let mut bad = good.clone();
+        let mut bad = good;
         bad.headers.append("x-amzn-bedrock-trace", "x".parse().unwrap());
         prop_assert_eq!(bad.check(), Err(Fault::Mismatch));
     }

@@ -1,0 +1,232 @@
+//! Clients that sign their requests with a key pair that was issued here: what is signed well is served and signed anew, everything else is refused unseen.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod common;
+
+use std::time::{Duration, SystemTime};
+
+use adit::provider::sigv4::verify::{Claim, Received};
+use adit::provider::sigv4::{Request, sign};
+use aws_credential_types::Credentials;
+use common::{Answer, Gateway, Upstream, h2};
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+const PATH: &str = "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse";
+const BODY: &str = r#"{"messages":[{"role":"user","content":[{"text":"Hello"}]}]}"#;
+const CHAT: &str = r#"{"model":"claude-3-haiku","messages":[{"role":"user","content":"Hello"}]}"#;
+/// What the gateway signs with itself: `common::models`.
+const OWN: (&str, &str) = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+
+const GOOD: (&str, &str) = ("ADITOBVIOUSLYNOTAKEY", "obviously-not-a-secret-of-the-robot-0000");
+const KEYS: &str = r#"
+keys:
+  - { name: robot, access_key_id: ADITOBVIOUSLYNOTAKEY, secret: "${ROBOT}" }
+  - { name: old, access_key_id: ADITOBVIOUSLYEXPIRED, secret: obviously-not-a-secret-of-the-robot-0000, expires: 2026-01-01T00:00:00Z }
+  - { name: off, access_key_id: ADITOBVIOUSLYOFFOFFO, secret: obviously-not-a-secret-of-the-robot-0000, disabled: true }
+"#;
+
+/// A gateway that knows [`KEYS`].
+fn gateway(upstream: &Upstream, auth: &str) -> (Gateway, tempfile::TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let keys = folder.path().join("keys.yaml");
+    std::fs::write(&keys, KEYS).unwrap();
+    let extra = format!("auth: {{ {auth}, keys: '{}' }}", keys.display());
+    (Gateway::with_models(&common::models(upstream.address), &extra, &[("ROBOT", GOOD.1)]), folder)
+}
+
+/// A request, and what it is signed with.
+#[derive(Clone)]
+struct Call<'c> {
+    pair: (&'c str, &'c str),
+    method: &'c str,
+    path: &'c str,
+    body: &'c str,
+    time: SystemTime,
+    authority: &'c str,
+    /// In the request and signed.
+    headers: Vec<(&'c str, &'c str)>,
+}
+
+impl<'c> Call<'c> {
+    fn new(path: &'c str, body: &'c str) -> Self {
+        Call { pair: GOOD, method: "POST", path, body, time: SystemTime::now(), authority: "x", headers: Vec::new() }
+    }
+
+    fn signed(&self) -> Vec<(String, String)> {
+        let credentials = Credentials::new(self.pair.0, self.pair.1, None, None, "test");
+        let mut headers = self.headers.clone();
+        headers.push(("content-type", "application/json"));
+        let request = Request { method: self.method, authority: self.authority, path: self.path, headers: &headers };
+        let set = sign(&request, self.body.as_bytes(), &credentials, "us-east-1", self.time).unwrap();
+        let set = set.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
+        set.chain(self.headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
+    }
+
+    fn lines(&self) -> String {
+        self.signed().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
+    }
+
+    /// The answer to a call that must not get through.
+    fn refused(&self, gateway: &Gateway) -> Answer {
+        gateway.post(self.path, &self.lines(), self.body)
+    }
+}
+
+/// Lets a request through, and shows what the upstream got.
+fn served(upstream: &Upstream, mut client: common::Client) -> common::Request {
+    let (mut far, request) = upstream.exchange();
+    far.reply_text("ok");
+    let answer = client.answer();
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    request
+}
+
+/// The upstream's request is signed, whole, by the gateway and nobody else.
+fn assert_own_signature(request: &common::Request) {
+    let mut parts = request.line.split(' ');
+    let (method, target) = (parts.next().unwrap(), parts.next().unwrap());
+    let mut headers = HeaderMap::new();
+    for (name, value) in &request.headers {
+        headers.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
+    }
+    let received = Received { method, target: target.as_bytes(), authority: None, headers: &headers };
+    let claim = Claim::read(&received, SystemTime::now()).unwrap().expect("a signature");
+    assert_eq!(claim.access_key_id(), OWN.0);
+    assert_eq!(claim.verify(&request.body, &claim.key(OWN.1)), Ok(()));
+    let all = format!("{:?}", request.headers);
+    assert!(!all.contains("ADIT") && !all.contains("amz-sdk"), "{all}");
+}
+
+#[test]
+fn what_is_signed_well_is_served_and_signed_anew() {
+    let upstream = Upstream::new();
+    let (gateway, _keys) = gateway(&upstream, "enabled: true");
+    let arn = "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Ainference-profile%2Fus.anthropic.claude-3-haiku-20240307-v1%3A0/converse";
+    for (path, body) in
+        [(PATH, BODY), ("/model/claude-3-haiku/converse", BODY), (arn, BODY), ("/bedrock/model/claude-3-haiku/converse", BODY), ("/v1/chat/completions", CHAT)]
+    {
+        let call = Call { headers: vec![("x-amz-user-agent", "test"), ("x-amzn-bedrock-trace", "ENABLED")], ..Call::new(path, body) };
+        let mut client = gateway.connect();
+        client.call("POST", path, &format!("amz-sdk-request: attempt=1\r\n{}", call.lines()), body.as_bytes());
+        assert_own_signature(&served(&upstream, client));
+    }
+}
+
+#[test]
+fn a_body_in_chunks_and_http_2_are_signed_the_same_way() {
+    let upstream = Upstream::new();
+    let (gateway, _keys) = gateway(&upstream, "enabled: true");
+    let call = Call::new(PATH, BODY);
+    let mut client = gateway.connect();
+    client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{}transfer-encoding: chunked\r\n\r\n", call.lines()).as_bytes());
+    for piece in BODY.as_bytes().chunks(7) {
+        client.chunk(piece);
+    }
+    client.send(b"0\r\n\r\n");
+    assert_own_signature(&served(&upstream, client));
+
+    let call = Call { authority: "gateway.example", ..call };
+    for piece in [0, 7] {
+        let mut headers = call.signed();
+        headers.push(("content-type".to_owned(), "application/json".to_owned()));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let answer = h2::send(&gateway, "POST", PATH, &headers, BODY.as_bytes(), piece);
+        let (mut far, request) = upstream.exchange();
+        far.reply_text("ok");
+        assert_eq!(answer.join().unwrap().status, 200);
+        assert_own_signature(&request);
+        let changed = h2::send(&gateway, "POST", PATH, &headers, br#"{"messages":[]}"#, piece).join().unwrap();
+        assert_eq!((changed.status, changed.header("x-amzn-errortype")), (403, Some("InvalidSignatureException")));
+    }
+}
+
+#[test]
+fn whatever_is_wrong_is_refused_as_aws_refuses_it_and_nobody_behind_hears_of_it() {
+    let upstream = Upstream::new();
+    let (gateway, _keys) = gateway(&upstream, "enabled: true, mode: [api_key, mtls]");
+    let minutes = |count: u64| Duration::from_secs(60 * count);
+    let call = Call::new(PATH, BODY);
+    let hash = |value: &'static str| Call { headers: vec![("x-amz-content-sha256", value)], ..call.clone() };
+    let (invalid, unknown) = ("InvalidSignatureException", "UnrecognizedClientException");
+    for (call, name, message) in [
+        (Call { pair: (GOOD.0, "another-secret"), ..call.clone() }, invalid, "does not match"),
+        (Call { time: SystemTime::now() - minutes(6), ..call.clone() }, invalid, "Signature expired: "),
+        (Call { time: SystemTime::now() + minutes(6), ..call.clone() }, invalid, "Signature not yet current: "),
+        (hash("UNSIGNED-PAYLOAD"), invalid, "whole payload"),
+        (hash("STREAMING-AWS4-HMAC-SHA256-PAYLOAD"), invalid, "whole payload"),
+        (hash("e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"), invalid, "whole payload"),
+        (Call { headers: vec![("x-amz-security-token", "FwoGZXIvYXdzEXAMPLE")], ..call.clone() }, unknown, "security token"),
+    ] {
+        let answer = call.refused(&gateway);
+        assert_eq!((answer.status, answer.header("x-amzn-errortype")), (403, Some(name)), "{message}: {}", answer.text());
+        assert!(answer.json()["message"].as_str().unwrap().contains(message), "{}", answer.text());
+    }
+    // What is unknown, switched off or over looks the same.
+    let bodies = [("ADITOBVIOUSLYUNKNOWN", GOOD.1), ("ADITOBVIOUSLYEXPIRED", GOOD.1), ("ADITOBVIOUSLYOFFOFFO", GOOD.1)].map(|pair| {
+        let answer = Call { pair, ..call.clone() }.refused(&gateway);
+        assert_eq!((answer.status, answer.header("x-amzn-errortype")), (403, Some(unknown)));
+        answer.text().to_owned()
+    });
+    assert_eq!(bodies, [r#"{"message":"The security token included in the request is invalid."}"#; 3]);
+
+    // Changed on the way.
+    let lines = call.lines();
+    for (path, headers, body) in [
+        (PATH, lines.clone(), r#"{"messages":[{"role":"user","content":[{"text":"Hellp"}]}]}"#),
+        ("/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse-stream", lines.clone(), BODY),
+        ("/model/anthropic.claude-3-haiku-20240307-v1:0/converse", lines.clone(), BODY),
+        (&format!("{PATH}?a=1"), lines.clone(), BODY),
+        (PATH, format!("{lines}x-amz-target: x\r\n"), BODY),
+        (PATH, format!("{lines}authorization: Bearer x\r\n"), BODY),
+        (PATH, lines.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), BODY),
+        (&format!("{PATH}?X-Amz-Signature=00"), String::new(), BODY),
+    ] {
+        let answer = gateway.post(path, &headers, body);
+        assert_eq!((answer.status, answer.header("x-amzn-errortype")), (403, Some(invalid)), "{path} {headers} {}", answer.text());
+    }
+    assert!(upstream.is_unused());
+    // Who speaks another API is told so in it.
+    let answer = Call { pair: (GOOD.0, "another-secret"), ..Call::new("/v1/chat/completions", CHAT) }.refused(&gateway);
+    assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (401, Some("invalid_signature")));
+    let answer = Call { pair: ("ADITOBVIOUSLYUNKNOWN", "x"), ..Call::new("/v1/messages", CHAT) }.refused(&gateway);
+    assert_eq!((answer.status, answer.json()["error"]["type"].as_str()), (401, Some("authentication_error")));
+    assert!(upstream.is_unused());
+}
+
+#[test]
+fn a_signature_counts_where_keys_count_and_is_nobodys_where_authentication_is_off() {
+    let upstream = Upstream::new();
+    let unknown = Call { pair: ("AKIDOBVIOUSLYUNKNOWN", "x"), ..Call::new(PATH, BODY) };
+    let (open, _keys) = gateway(&upstream, "enabled: false");
+    let mut client = open.connect();
+    client.call("POST", PATH, &unknown.lines(), BODY.as_bytes());
+    assert_own_signature(&served(&upstream, client));
+
+    // Beside a key it says nothing.
+    let (keys, _keys) = gateway(&upstream, "enabled: true");
+    let call = Call::new(PATH, BODY);
+    let answer = keys.post(PATH, &format!("x-api-key: obviously-not-a-key\r\n{}", call.lines()), BODY);
+    assert_eq!((answer.status, answer.header("x-amzn-errortype")), (401, Some("UnrecognizedClientException")));
+
+    let (other, _keys) = gateway(&upstream, "enabled: true, mode: mtls");
+    assert_eq!(Call::new(PATH, BODY).refused(&other).status, 401);
+    assert!(upstream.is_unused());
+}
+
+#[test]
+fn secrets_stay_out_of_the_log() {
+    let upstream = Upstream::new();
+    let (gateway, _keys) = gateway(&upstream, "enabled: true");
+    let bad = Call { pair: (GOOD.0, "another-secret"), ..Call::new(PATH, BODY) };
+    assert_eq!(bad.refused(&gateway).status, 403);
+    let mut client = gateway.connect();
+    let good = Call::new(PATH, BODY);
+    client.call("POST", PATH, &good.lines(), BODY.as_bytes());
+    served(&upstream, client);
+    let signature = good.lines().split("Signature=").nth(1).unwrap()[..64].to_owned();
+    let log = gateway.log.text();
+    for secret in [GOOD.1, &signature] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
