@@ -447,6 +447,17 @@ fn keys_are_rotated_and_outlive_their_provider() {
     // The provider is down: what is known goes on, also over a reload that changes who may do what.
     *provider.keys.lock().unwrap() = None;
     assert_eq!(status(&third), 401);
+    let get = |path: &str| {
+        let mut client = common::Client::new(TcpStream::connect(daemon.http).unwrap());
+        client.call("GET", path, "", b"");
+        client.answer()
+    };
+    // A third fetch is not made so soon; the state is that of the last one.
+    assert_eq!(get("/ready").json()["token_issuer"], json!({"state": "reachable", "keys": 1}));
+    let metrics = get("/metrics");
+    for line in ["adit_token_issuer_keys 1", "adit_token_issuer_fetches{outcome=\"fetched\"} 2", "adit_token_issuer_fetches{outcome=\"failed\"} 0"] {
+        assert!(metrics.text().lines().any(|found| found == line), "no {line}");
+    }
     let file = std::fs::read_to_string(daemon.folder.path().join("adit.yaml")).unwrap();
     daemon.write("adit.yaml", &file.replace("audience: adit", "audience: nobody"));
     until("the new audience counts", || status(&second) == 401);

@@ -76,7 +76,7 @@ pub(super) type Beside = Box<dyn FnOnce(&mut Server) + Send>;
 /// Serves until a signal ends it. `file` is what a reload reads; `None` for the embedded configuration.
 pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, beside: Vec<Beside>) -> ExitCode {
     let process = snapshot.process.clone();
-    let Some(listen) = process.http.as_ref().or(process.https.as_ref().map(|https| &https.address)).cloned() else {
+    let Some(listen) = process.http.as_ref().or_else(|| process.https.as_ref().map(|https| &https.address)).cloned() else {
         complain("listen.http: there is nothing to listen on");
         return ExitCode::from(EXIT_USAGE);
     };

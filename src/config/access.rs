@@ -102,7 +102,7 @@ pub(super) fn check(keys: &Keys<'_, '_>, env: &Environment<'_>, auth: &Auth) {
     let names = |section: &'static str, name, inner| {
         let section = keys.get(section).filter(|value| !value.is_scalar()).and_then(|value| value.section());
         let value = section.and_then(|section| section.get(name));
-        value.is_some_and(|value| inner == "" || (!value.is_scalar() && value.section().is_some_and(|section| section.get(inner).is_some())))
+        value.is_some_and(|value| inner.is_empty() || (!value.is_scalar() && value.section().is_some_and(|section| section.get(inner).is_some())))
     };
     let wanted = [
         (auth.modes.jwt && !names("auth", "jwt", ""), "jwt", "`auth.jwt`: who issues tokens"),

@@ -66,7 +66,7 @@ struct Source {
 impl Source {
     /// Where the files lie that it names; for what is embedded, where the process runs.
     fn folder(&self) -> &Path {
-        Path::new(&self.name).parent().filter(|_| self.own).unwrap_or(Path::new(""))
+        Path::new(&self.name).parent().filter(|_| self.own).unwrap_or_else(|| Path::new(""))
     }
 }
 

@@ -14,6 +14,7 @@ use prometheus::{
 
 use crate::chat::Usage;
 use crate::config::snapshot::Trigger;
+use crate::ops::jwks::Standing;
 use crate::ops::load::Load;
 use crate::ops::targets::Slot;
 use crate::policy::health::Fitness;
@@ -94,6 +95,8 @@ pub struct Metrics {
     turned_away: IntCounterVec,
     buffered: IntGauge,
     target_state: IntGaugeVec,
+    issuer_keys: IntGauge,
+    issuer_fetches: IntGaugeVec,
     reloads: IntCounterVec,
     reload_successful: IntGauge,
     reload_success_at: IntGauge,
@@ -125,6 +128,9 @@ impl Metrics {
             &["provider", "target"],
         )?;
         registry.register(Box::new(target_state.clone()))?;
+        let issuer_fetches =
+            IntGaugeVec::new(Opts::new("adit_token_issuer_fetches", "Fetches of the token issuer's keys since the last change of the issuer."), &["outcome"])?;
+        registry.register(Box::new(issuer_fetches.clone()))?;
         let gauge = |name: &str, help: &str| {
             let metric = IntGauge::new(name, help)?;
             registry.register(Box::new(metric.clone()))?;
@@ -178,6 +184,8 @@ impl Metrics {
             turned_away: counter("adit_overload_refusals_total", "Requests that were turned away because the house was full, by what was full.", &["full"])?,
             buffered: gauge("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?,
             target_state,
+            issuer_keys: gauge("adit_token_issuer_keys", "Keys of the token issuer that count.")?,
+            issuer_fetches,
             reloads: counter(
                 "adit_config_reloads_total",
                 "Reloads of the configuration: applied, refused, or unchanged when a file was touched and says what it said before.",
@@ -277,6 +285,17 @@ impl Metrics {
                 Fitness::Resting(_) => 2,
             };
             self.target_state.with_label_values(&[slot.provider.as_str(), slot.model.as_str()]).set(state);
+        }
+    }
+
+    /// Takes over how the issuer of tokens stands; `None` where there is none.
+    pub fn observe_issuer(&self, standing: Option<Standing>) {
+        let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+        self.issuer_fetches.reset();
+        self.issuer_keys.set(standing.map_or(0, |standing| number(standing.keys as u64)));
+        let Some(standing) = standing else { return };
+        for (outcome, count) in [("fetched", standing.fetched), ("failed", standing.failed)] {
+            self.issuer_fetches.with_label_values(&[outcome]).set(number(count));
         }
     }
 

@@ -15,6 +15,7 @@ use crate::config::{self, snapshot::Model};
 use crate::dialect::Dialect;
 use crate::dialect::anthropic::downstream::models as anthropic;
 use crate::dialect::openai::downstream::models as openai;
+use crate::ops::jwks::Issuer;
 use crate::ops::live::{Current, Refused};
 use crate::policy::auth::Principal;
 use crate::policy::health::Fitness;
@@ -88,6 +89,7 @@ pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session:
         Page::Ready => ready(current, shared.live.refused()),
         Page::Metrics => {
             shared.metrics.observe(&shared.load, current.targets.states(Instant::now()));
+            shared.metrics.observe_issuer(current.issuer.as_deref().map(Issuer::standing));
             let (body, content_type) = shared.metrics.render().map_err(|_| ApiError::new(ErrorKind::Internal, "The metrics could not be written."))?;
             Reply { status: 200, content_type, body }
         }
@@ -223,6 +225,13 @@ fn ready(current: &Current, refused: Option<Refused>) -> Reply {
                 });
             }
         });
+        if let Some(issuer) = &current.issuer {
+            let standing = issuer.standing();
+            page.object("token_issuer", |page| {
+                page.string("state", standing.reachable.map_or("pending", |reachable| if reachable { "reachable" } else { "unreachable" }));
+                page.number("keys", standing.keys as u64);
+            });
+        }
         page.object("config", |config| {
             config.string("state", if refused.is_some() { "refused" } else { "current" });
             config.string("loaded", &humantime::format_rfc3339_millis(current.loaded).to_string());
