@@ -72,7 +72,7 @@ enum Shown<'h> {
 impl<'h> Shown<'h> {
     fn find(headers: &'h HeaderMap) -> Self {
         let mut shown = Shown::Nothing;
-        let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.to_str().map_or(Shown::Muddle, |text| Shown::key(text)));
+        let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.to_str().map_or(Shown::Muddle, Shown::key));
         let authorization = headers.get_all(header::AUTHORIZATION).into_iter().map(|value| value.to_str().map_or(Shown::Muddle, Shown::authorization));
         for next in authorization.chain(plain) {
             shown = match (shown, next) {

@@ -1,7 +1,7 @@
 //! What an operator gets wrong, and what he is told.
 
 use super::{EMBEDDED_MODELS, env, no_env};
-use crate::config::parse;
+use crate::config::{Snapshot, Source, assemble, parse};
 
 #[track_caller]
 fn adit(text: &str, expected: &[&str]) {
@@ -293,4 +293,72 @@ fn azures_version_is_one_word_and_may_be_left_open() {
     };
     models(&text("'a b&c'"), &["models.yaml:2:63: providers.a.api_version: expected an API version such as 2024-10-21, v1 or preview, found `a b&c`"]);
     assert!(parse("", &text("''"), &no_env).is_ok());
+}
+
+/// What is said of a file of keys, beside an empty configuration with this environment.
+fn keys(text: &str, names: &[&str], variables: &[(&'static str, &'static str)]) -> Result<Snapshot, Vec<String>> {
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned(), own: true };
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let models = |_| Ok(source("models.yaml", EMBEDDED_MODELS));
+    let adit = source("adit.yaml", "limits: { default: { requests_per_minute: 7, tokens_per_minute: 8 } }");
+    assemble(&adit, models, |_| Some(Ok(source("keys.yaml", text))), &env(variables), &names)
+        .map_err(|errors| errors.to_string().lines().map(str::to_owned).collect())
+}
+
+const HASH: &str = "hmac-sha256:abc:AAAAAAAAAAAAAAAAAAAAAA:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[test]
+fn mistakes_in_keys() {
+    let text = format!(
+        "keys:\n  - {{ name: a, hash: \"{HASH}\", limits: {{ requests_per_minute: 1 }} }}\n  - {{ name: a, hash: \"{HASH}\" }}\n  - {{ hash: sk-adit-hush, expires: soon, disabled: maybe, totp: hush, modls: x }}\n  - {{ name: b, access_key_id: AKIDEXAMPLE }}\n  - {{ name: b, access_key_id: AKIDEXAMPLE, secret: hush }}\n  - {{ name: b, access_key_id: AKIDEXAMPLE, secret: hush }}\n  - {{ name: b, hash: \"{HASH}\", secret: hush }}\n  - {{ name: c, totp: GEZDGNBVGY3TQOJQ }}\nkeyz: []\n"
+    );
+    let found =
+        keys(&text, &["BEDROCK_API_KEY_X", "BEDROCK_API_KEY_Y"], &[("BEDROCK_API_KEY_X", "hush"), ("BEDROCK_API_KEY_Y", "hush"), ("TOTP_SECRET_X", "hush")]);
+    let found = found.unwrap_err();
+    assert_eq!(
+        found,
+        [
+            "keys.yaml:3:5: keys[1]: expected the same limits and budget as in the other lines of `a`: they hold for the user, not for a key",
+            "keys.yaml:3:5: keys[1]: expected a key of its own, found the id of another line's hash",
+            "keys.yaml:4:5: keys[2]: expected `name`: the user, found none",
+            "keys.yaml:4:34: keys[2].expires: expected a time such as 2027-01-01T00:00:00Z, found `soon`",
+            "keys.yaml:4:50: keys[2].disabled: expected true or false, found `maybe`",
+            "keys.yaml:4:63: keys[2].totp: expected a secret in base32 of at least 16 characters, as `adit totp new` prints it",
+            "keys.yaml:4:69: keys[2].modls: unknown key, did you mean `models`?",
+            "keys.yaml:5:5: keys[3]: expected `secret` beside `access_key_id`",
+            "keys.yaml:7:5: keys[5]: expected a key pair of its own, found the access_key_id of another line",
+            "keys.yaml:8:5: keys[6]: expected either `hash` or `access_key_id` and `secret`, found both",
+            "keys.yaml:9:5: keys[7]: expected `hash` beside `totp`: codes go with a key",
+            "keys.yaml:10:1: keyz: unknown key, expected keys",
+            "environment: TOTP_SECRET_X: expected a secret in base32 of at least 16 characters, as `adit totp new` prints it",
+            "environment: BEDROCK_API_KEY_Y: expected a key of its own, found the one of BEDROCK_API_KEY_X",
+        ]
+    );
+    assert!(!found.concat().contains("hush"));
+}
+
+#[test]
+fn good_keys() {
+    let text = format!(
+        "keys:\n  - {{ name: a, hash: \"{HASH}\", models: [x], limits: {{ requests_per_minute: 1 }}, expires: 2027-01-01, labels: {{ team: red }}, totp: \"gezd gnbv gy3t qojq\" }}\n  - {{ name: robot, access_key_id: AKIDEXAMPLE, secret: hush, disabled: true }}\n  - {{ name: carol, models: [y], disabled: true }}\n"
+    );
+    let snapshot =
+        keys(&text, &["BEDROCK_API_KEY_A", "BEDROCK_API_KEY_CAROL", "PATH"], &[("BEDROCK_API_KEY_A", "hush-a"), ("BEDROCK_API_KEY_CAROL", "hush-c")]).unwrap();
+    let users = &snapshot.process.auth.users;
+    let key = &users.keys["abc"];
+    assert_eq!((&*key.name, key.grant.models.allow("x"), key.grant.models.allow("y")), ("a", true, false));
+    assert_eq!((key.grant.limits.requests_per_minute, key.grant.limits.tokens_per_minute), (Some(1), Some(8)), "over the defaults");
+    assert_eq!(humantime::format_rfc3339(key.expires.unwrap()).to_string(), "2027-01-01T00:00:00Z");
+    assert_eq!(key.totp.as_ref().unwrap().0.as_ref(), b"1234567890");
+    let robot = &users.sigv4["AKIDEXAMPLE"];
+    assert_eq!((&*robot.name, robot.disabled, &**robot.secret.expose(), robot.grant.limits.requests_per_minute), ("robot", true, "hush", Some(7)));
+    assert!(users.by_name["carol"].disabled && !users.by_name["robot"].disabled);
+    let of_env: Vec<_> = users.env_keys.iter().map(|(_, key)| (&*key.name, &*key.id, key.disabled, key.grant.models.allow("x"))).collect();
+    assert_eq!(
+        of_env,
+        [("a", "BEDROCK_API_KEY_A", false, true), ("carol", "BEDROCK_API_KEY_CAROL", true, false)],
+        "an environment's key is for what the user's line says"
+    );
+    assert!(!format!("{snapshot:?}").contains("hush"));
+    assert!(snapshot.notes().concat().contains("auth.enabled is false"));
 }
