@@ -69,14 +69,14 @@ impl Lines<'_> {
         let labels = line.get("labels").map(|labels| labels.members()).unwrap_or_default();
         let labels = labels.into_iter().filter_map(|(key, value)| Some((key.name.clone(), value.text()?.to_owned()))).collect();
         let totp = line.get("totp").and_then(|value| totp(&value));
-        let (hash, pair) = (line.get("hash"), (line.get("access_key_id"), line.secret("secret")));
+        let (hash, pair) = (line.get("hash").map(|hash| key_hash(&hash)), (line.get("access_key_id"), line.secret("secret")));
         let Some(name) = name else { return };
         let granted = Arc::new(granted);
         let user = User { grant: Arc::clone(&granted), expires, disabled };
         match (hash, pair) {
             (Some(hash), (None, None)) => {
                 self.known(line, &name, user, false);
-                let Some((id, hash)) = key_hash(&hash) else { return };
+                let Some((id, hash)) = hash else { return };
                 let key = ApiKey { name, id: id.clone(), hash: Some(hash), grant: granted, expires, disabled, labels, totp };
                 if self.users.keys.insert(id, Arc::new(key)).is_some() {
                     line.value().mistake("expected a key of its own, found the id of another line's hash");

@@ -296,7 +296,7 @@ fn azures_version_is_one_word_and_may_be_left_open() {
 }
 
 /// What is said of a file of keys, beside an empty configuration with this environment.
-fn keys(text: &str, names: &[&str], variables: &[(&'static str, &'static str)]) -> Result<Snapshot, Vec<String>> {
+fn keys(text: &str, names: &[&str], variables: &'static [(&'static str, &'static str)]) -> Result<Snapshot, Vec<String>> {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned(), own: true };
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let models = |_| Ok(source("models.yaml", EMBEDDED_MODELS));
@@ -321,15 +321,16 @@ fn mistakes_in_keys() {
             "keys.yaml:3:5: keys[1]: expected the same limits and budget as in the other lines of `a`: they hold for the user, not for a key",
             "keys.yaml:3:5: keys[1]: expected a key of its own, found the id of another line's hash",
             "keys.yaml:4:5: keys[2]: expected `name`: the user, found none",
-            "keys.yaml:4:34: keys[2].expires: expected a time such as 2027-01-01T00:00:00Z, found `soon`",
-            "keys.yaml:4:50: keys[2].disabled: expected true or false, found `maybe`",
-            "keys.yaml:4:63: keys[2].totp: expected a secret in base32 of at least 16 characters, as `adit totp new` prints it",
-            "keys.yaml:4:69: keys[2].modls: unknown key, did you mean `models`?",
+            "keys.yaml:4:13: keys[2].hash: expected `hmac-sha256:<id>:<salt>:<digest>`, as `adit key new` prints it",
+            "keys.yaml:4:36: keys[2].expires: expected a time such as 2027-01-01T00:00:00Z, found `soon`",
+            "keys.yaml:4:52: keys[2].disabled: expected true or false, found `maybe`",
+            "keys.yaml:4:65: keys[2].totp: expected a secret in base32 of at least 16 characters, as `adit totp new` prints it",
+            "keys.yaml:4:71: keys[2].modls: unknown key, did you mean `models`?",
             "keys.yaml:5:5: keys[3]: expected `secret` beside `access_key_id`",
             "keys.yaml:7:5: keys[5]: expected a key pair of its own, found the access_key_id of another line",
             "keys.yaml:8:5: keys[6]: expected either `hash` or `access_key_id` and `secret`, found both",
             "keys.yaml:9:5: keys[7]: expected `hash` beside `totp`: codes go with a key",
-            "keys.yaml:10:1: keyz: unknown key, expected keys",
+            "keys.yaml:10:1: keyz: unknown key, did you mean `keys`?",
             "environment: TOTP_SECRET_X: expected a secret in base32 of at least 16 characters, as `adit totp new` prints it",
             "environment: BEDROCK_API_KEY_Y: expected a key of its own, found the one of BEDROCK_API_KEY_X",
         ]
