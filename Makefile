@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz soak image-steps clean
+.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz soak hostile image-steps clean
 
 FUZZ_SECONDS ?= 60
 # CI says --dev: a build without optimization is there much sooner, and a short run needs no speed.
@@ -78,6 +78,10 @@ image-steps: ## perform the steps of the Dockerfile without Docker, and run what
 soak: ## 2,000 idle streams and 200 stuck readers for SOAK_MINUTES (10): memory for each, growth, files left behind
 	@tests/setup.sh system
 	@ulimit -n 8192 && SOAK_MINUTES=$(SOAK_MINUTES) cargo test --locked $(SOAK_FLAGS) --test soak -- --ignored --nocapture
+
+hostile: ## 10,000 generated bad requests on raw sockets (HOSTILE_REQUESTS, HOSTILE_SEED): no crash, no hang, nobody gets another's answer
+	@tests/setup.sh system
+	@HOSTILE_REQUESTS=$${HOSTILE_REQUESTS:-10000} cargo test --locked --test hostile -- --nocapture thousands 2>&1 | grep -av ' DEBUG '; exit $${PIPESTATUS[0]}
 
 clean: ## remove what was built and installed here
 	cargo clean

@@ -202,10 +202,15 @@ fn framing(headers: &HeaderMap) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Gives the proxy's phases the session as it came.
+/// Gives the proxy's phases the session as it came. A request in chunks is the last one of its connection.
 pub(super) fn unwrap(session: &mut Session) {
     if let Ok(control) = WRAPPED.try_with(Control::clone) {
         downstream::restore(session.as_mut(), &control);
+    }
+    // Pingora's reader of chunks takes an empty size for zero, and bare line feeds in what may follow a size: somebody in front of the gateway may see another end
+    // of the body. So nothing is served behind such a body.
+    if session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
+        session.set_keepalive(None);
     }
 }
 

@@ -101,6 +101,11 @@ impl Gateway {
         assert!(sent.success());
     }
 
+    /// How many files and sockets it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
     /// Waits for the daemon to end by itself; its exit code.
     pub(crate) fn wait_exit(&mut self) -> Option<i32> {
         self.child.wait().unwrap().code()
