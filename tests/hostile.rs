@@ -312,6 +312,46 @@ fn no_framing_hides_a_request_in_another() {
     }
 }
 
+#[test]
+fn heads_beyond_all_bounds_are_refused_in_words() {
+    let gateway = gateway(provider(), "");
+    let many = |count: usize| (0..count).map(|number| format!("x-{number}: v\r\n")).collect::<String>();
+    let cases = [
+        (431, format!("x: {}\r\n", "v".repeat(65 * 1024)), "/v1/chat/completions".to_owned()),
+        (431, format!("x: {}\r\n", "v".repeat(2 << 20)), "/v1/chat/completions".to_owned()),
+        (431, many(210), "/v1/chat/completions".to_owned()),
+        (431, many(1000), "/v1/chat/completions".to_owned()),
+        (414, String::new(), format!("/v1/models/{}", "m".repeat(9 * 1024))),
+        (400, "host: other\r\n".to_owned(), "/v1/models".to_owned()),
+    ];
+    for (status, headers, path) in cases {
+        let said = exchange(gateway.address, format!("GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n").as_bytes());
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{status} {}: {said}", headers.len());
+        assert!(said.contains(r#""type":"invalid_request_error""#) && said.to_lowercase().contains("connection: close"), "{said}");
+    }
+    let answer = gateway.post("/v1/messages", &many(199), "{}");
+    assert_eq!((answer.status, answer.json()["type"].as_str()), (431, Some("error")), "in the dialect of the path");
+    assert_eq!(gateway.post("/v1/chat/completions", &many(150), &chat("gpt", "canary-1", false)).status, 200);
+}
+
+#[test]
+fn upgrades_and_other_hosts_change_nothing() {
+    let gateway = gateway(provider(), "");
+    for (number, (line, headers)) in (0_u64..).zip([
+        ("POST /v1/chat/completions", "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABkAAQAAP__\r\n"),
+        ("POST /v1/chat/completions", "connection: upgrade\r\nupgrade: websocket\r\n"),
+    ]) {
+        let body = chat("gpt", &format!("canary-{number}"), false);
+        let mut client = gateway.connect();
+        client.send(format!("{line} HTTP/1.1\r\nhost: x\r\nx-request-id: canary-{number}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+        check_canary(&mut client, number);
+    }
+    for url in ["http://evil.test/v1/models", "http://169.254.169.254:80/v1/models", "https://x@evil.test/v1/models"] {
+        let said = exchange(gateway.address, format!("GET {url} HTTP/1.1\r\nhost: x\r\nx-forwarded-host: evil.test\r\n\r\n").as_bytes());
+        assert!(said.starts_with("HTTP/1.1 400 ") && !said.contains("evil.test"), "{url}: {said}");
+    }
+}
+
 /// One generated request; true if its answer may be read to the end without closing first.
 fn hostile(rng: &mut Rng) -> (Vec<u8>, bool) {
     let model = if rng.bool() { "gpt" } else { "claude-3-haiku" };

@@ -149,7 +149,10 @@ impl HttpServerApp for Front {
             Ok(Err(cause)) => {
                 debug!("unreadable request: {cause}");
                 if matches!(cause.etype(), ErrorType::InvalidHTTPHeader) {
-                    answer(&mut session, &ApiError::new(ErrorKind::InvalidRequest, "The request is not valid HTTP.")).await;
+                    let told = cause.to_string();
+                    let excessive = told.contains("larger than") || told.contains("too many headers");
+                    let error = if excessive { intake::excessive_head() } else { ApiError::new(ErrorKind::InvalidRequest, "The request is not valid HTTP.") };
+                    answer(&mut session, &error).await;
                 }
                 session.shutdown().await;
                 return None;
@@ -191,6 +194,9 @@ impl HttpServerApp for Front {
 
 /// Refuses what two HTTP parsers could frame differently, which is how requests are smuggled: RFC 9112, sections 6.1 and 6.3.
 fn framing(headers: &HeaderMap) -> Result<(), &'static str> {
+    if headers.get_all(header::HOST).iter().nth(1).is_some() {
+        return Err("The request names more than one host.");
+    }
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     let Some(coding) = codings.next() else { return Ok(()) };
     if headers.contains_key(header::CONTENT_LENGTH) {
@@ -278,7 +284,8 @@ mod tests {
             framing(&map).is_ok()
         };
         assert!(framed(&[]));
-        assert!(framed(&[("content-length", "5")]));
+        assert!(framed(&[("content-length", "5"), ("host", "a")]));
+        assert!(!framed(&[("host", "a"), ("host", "a")]));
         assert!(framed(&[("transfer-encoding", "Chunked")]));
         assert!(!framed(&[("transfer-encoding", "chunked"), ("content-length", "5")]));
         assert!(!framed(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]));

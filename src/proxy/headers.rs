@@ -41,6 +41,9 @@ const OF_THE_CLIENT: &[&str] = &[
     "forwarded",
     "via",
     "x-real-ip",
+    "x-client-ip",
+    "true-client-ip",
+    "x-cluster-client-ip",
     "x-amz-date",
     "x-amz-security-token",
     "x-amz-content-sha256",
@@ -67,6 +70,12 @@ const OF_THE_UPSTREAM: &[&str] = &[
     "location",
     "content-location",
     "www-authenticate",
+    "via",
+    "forwarded",
+    "server-timing",
+    "x-served-by",
+    "x-backend-server",
+    "x-real-ip",
     // Whose account it is.
     "openai-organization",
     "openai-project",
@@ -123,7 +132,7 @@ pub(super) fn native_answer(headers: &HeaderMap) -> Vec<(HeaderName, HeaderValue
         name == header::CONTENT_LENGTH
             || (!OF_THE_HOP.contains(&name.as_str())
                 && !OF_THE_UPSTREAM.contains(&name.as_str())
-                && !begins(name, &["cf-", "x-adit-"])
+                && !begins(name, &["cf-", "x-adit-", "x-envoy-", "x-amz-cf-", "x-forwarded-"])
                 && name != "x-request-id"
                 && !listed(headers, name))
     };
@@ -195,6 +204,13 @@ mod tests {
             ("retry-after", "3"),
             ("transfer-encoding", "chunked"),
             ("location", "http://internal/x"),
+            ("via", "1.1 inner-proxy"),
+            ("alt-svc", "h3=\":443\""),
+            ("connection", "keep-alive, x-hop"),
+            ("keep-alive", "timeout=5"),
+            ("x-hop", "1"),
+            ("x-envoy-upstream-service-time", "3"),
+            ("x-amz-cf-id", "edge"),
             ("x-amzn-requestid", "r"),
             ("openai-organization", "org-1"),
             ("anthropic-organization-id", "org-1"),

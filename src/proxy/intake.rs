@@ -38,6 +38,10 @@ const FIRST_BODY_BUFFER: usize = 256 * 1024;
 const SLOWEST_BYTES_PER_SECOND: usize = 500;
 /// The longest path and query. Model ids, the longest thing in a path, have at most 2048 characters.
 const LONGEST_URI: usize = 8 * 1024;
+/// All headers together, names and values. The longest that clients need are a token and a trace: both are a few KiB.
+const LONGEST_HEAD: usize = 64 * 1024;
+/// Headers of one request. Pingora reads 256 of HTTP/1.1, and any number of HTTP/2.
+const MOST_HEADERS: usize = 200;
 
 /// What became of a request.
 #[derive(Debug)]
@@ -63,6 +67,17 @@ pub(super) fn request_id(head: &RequestHeader) -> String {
     }
 }
 
+/// Whether a head takes more than its room.
+fn is_excessive(head: &RequestHeader) -> bool {
+    let length: usize = head.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+    length > LONGEST_HEAD || head.headers.len() > MOST_HEADERS
+}
+
+/// 431
+pub(super) fn excessive_head() -> ApiError {
+    ApiError { status: 431, ..ApiError::new(ErrorKind::InvalidRequest, "The headers of the request are too many or too long.") }
+}
+
 /// A request id of ours.
 pub(super) fn random_id() -> String {
     format!("{:032x}", fastrand::u128(..))
@@ -78,6 +93,10 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if head.raw_path().len() > LONGEST_URI {
         let error = ApiError { status: 414, ..ApiError::new(ErrorKind::InvalidRequest, "The path and query of the request are too long.") };
         return Err(Refusal { error, allow: None, close: true });
+    }
+    if is_excessive(head) {
+        ctx.dialect = dialect::nearest(path);
+        return Err(closing(excessive_head()));
     }
     if let Some(page) = Page::of(path) {
         ctx.route = page.route();
