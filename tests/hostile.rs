@@ -484,7 +484,7 @@ fn one(gateway: &Gateway, neighbour: &mut Client, seed: u64, number: u64) {
     stream.set_read_timeout(Some(BOUND)).unwrap();
     stream.set_write_timeout(Some(BOUND)).unwrap();
     // The neighbour's request is on its way at the same time.
-    let beside = number % 4 == 0;
+    let beside = number.is_multiple_of(4);
     if beside {
         neighbour.send(&canary(id + 1_000_000, "claude-3-haiku"));
     }
