@@ -623,7 +623,7 @@ fn what_cannot_be_read_as_http_gets_an_answer_in_words_and_a_closed_connection()
         ("two content-lengths", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello!", 400),
         ("a content-length that is none", "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n", 400),
         ("a tunnel", "CONNECT example.com:443 HTTP/1.1\r\nhost: example.com:443\r\n\r\n", 405),
-        ("a head without end", &long, 400),
+        ("a head without end", &long, 431),
     ] {
         use std::io::Write;
         let mut client = gateway.connect();
