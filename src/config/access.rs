@@ -99,7 +99,7 @@ fn section_of(section: &Section<'_>, keys: &Keys<'_, '_>, auth: &mut Auth) -> Op
 
 /// What a mode needs has to be there: without it nobody gets in, or the operator believes in a proof that nobody asks for.
 pub(super) fn check(keys: &Keys<'_, '_>, env: &Environment<'_>, auth: &Auth) {
-    let names = |section: &'static str, name, inner| {
+    let names = |section: &'static str, name: &'static str, inner: &'static str| {
         let section = keys.get(section).filter(|value| !value.is_scalar()).and_then(|value| value.section());
         let value = section.and_then(|section| section.get(name));
         value.is_some_and(|value| inner.is_empty() || (!value.is_scalar() && value.section().is_some_and(|section| section.get(inner).is_some())))
