@@ -5,7 +5,7 @@
 mod common;
 
 use std::process::Command;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use common::{Answer, Gateway, Upstream, models};
 use hmac::{Hmac, Mac as _};
@@ -36,6 +36,17 @@ fn code(steps_from_now: i64) -> String {
     let at = usize::from(hash[19] & 15);
     let number = u32::from_be_bytes(hash[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
     format!("{:06}", number % 1_000_000)
+}
+
+/// Waits until the present code has some time left: a test that sends the one before would come too late behind its end.
+fn early_in_a_step() {
+    loop {
+        let into = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 30;
+        if into < 22 {
+            return;
+        }
+        std::thread::sleep(Duration::from_secs(30 - into));
+    }
 }
 
 /// A daemon that knows keys.
@@ -207,6 +218,7 @@ fn a_second_factor_and_sessions() {
     let lines = |more: &str| format!("keys:\n  - {{ name: alice, hash: \"{of_alice}\", totp: {TOTP}{more} }}\n  - {{ name: bob, hash: \"{of_bob}\" }}\n");
     let house = House::new("auth: { enabled: true, mode: api_key+totp }", &lines(""));
     let key = format!("x-api-key: {alice}\r\n");
+    early_in_a_step();
     // Earlier steps first: with a code all before it are used up.
     let first = code(-1);
     house.good(APIS[0].0, &format!("{key}x-totp-code: {first}\r\n"), CHAT);
