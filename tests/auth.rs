@@ -186,6 +186,8 @@ fn keys_in_every_api() {
         assert_eq!(house.status(path, &format!("x-api-key: {alice}\r\n"), body), status, "{path}");
         assert_eq!(house.status(path, "", body), 401, "{path}");
     }
+    assert_eq!(house.status("/providers/nobody/x", "", ""), 401);
+    assert_eq!(house.status("/providers/nobody/x", &format!("x-api-key: {alice}\r\n"), ""), 404);
     assert!(house.upstream.is_unused());
 }
 

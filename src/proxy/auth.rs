@@ -271,7 +271,7 @@ pub(super) fn session_secret<'s>(shared: &'s Shared, ctx: &'s Ctx) -> &'s [u8] {
 }
 
 fn refused() -> ApiError {
-    ApiError::new(ErrorKind::Authentication, "The request has no valid credentials: a key, and where it has a second factor its current code.")
+    ApiError::new(ErrorKind::Authentication, "The request has no valid credentials.")
 }
 
 /// In AWS' words, which their users look up.

@@ -128,7 +128,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     ctx.dialect = place.surface.map_or(Dialect::OpenAi, Surface::dialect);
     ctx.route = place.surface.map_or("/providers/{provider}", Surface::route);
     let current = Arc::clone(&ctx.current);
-    let place = place.in_house(&current.snapshot, ctx)?;
+    let place = place.in_house(&current.snapshot, ctx);
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
@@ -139,6 +139,8 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         }
         Who::Signs(signed) => Some(signed),
     };
+    // Which providers there are, and in what state, is not for strangers.
+    let place = place?;
     ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
     let body = tokio::select! {
