@@ -27,6 +27,8 @@ pub enum ErrorKind {
     TooLarge,
     /// Over a limit, the client's or the account's. 429
     RateLimited,
+    /// Over a budget. 429
+    QuotaExceeded,
     /// A fault of ours. 500
     Internal,
     /// The upstream reports a fault of its own. 500
@@ -57,7 +59,7 @@ impl ErrorKind {
             ErrorKind::MethodNotAllowed => 405,
             ErrorKind::RequestTimeout => 408,
             ErrorKind::TooLarge => 413,
-            ErrorKind::RateLimited => 429,
+            ErrorKind::RateLimited | ErrorKind::QuotaExceeded => 429,
             ErrorKind::Internal | ErrorKind::UpstreamInternal => 500,
             ErrorKind::BadUpstream | ErrorKind::ModelError => 502,
             ErrorKind::Unavailable | ErrorKind::ModelNotReady | ErrorKind::NotConfigured => 503,
@@ -80,6 +82,7 @@ impl ErrorKind {
             ErrorKind::RequestTimeout => "request_timeout",
             ErrorKind::TooLarge => "too_large",
             ErrorKind::RateLimited => "rate_limited",
+            ErrorKind::QuotaExceeded => "quota_exceeded",
             ErrorKind::Internal => "internal",
             ErrorKind::UpstreamInternal => "upstream_internal",
             ErrorKind::BadUpstream => "bad_upstream",
@@ -141,6 +144,7 @@ impl ErrorKind {
         ErrorKind::RequestTimeout,
         ErrorKind::TooLarge,
         ErrorKind::RateLimited,
+        ErrorKind::QuotaExceeded,
         ErrorKind::Internal,
         ErrorKind::UpstreamInternal,
         ErrorKind::BadUpstream,

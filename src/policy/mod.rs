@@ -4,5 +4,6 @@
 pub mod affinity;
 pub mod auth;
 pub mod health;
+pub mod limit;
 pub mod retry;
 pub mod route;

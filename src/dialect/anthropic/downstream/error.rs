@@ -33,7 +33,7 @@ pub fn class(error: &ApiError) -> &'static str {
         ErrorKind::PermissionDenied => "permission_error",
         ErrorKind::NotFound | ErrorKind::ModelNotFound => "not_found_error",
         ErrorKind::TooLarge => "request_too_large",
-        ErrorKind::RateLimited => "rate_limit_error",
+        ErrorKind::RateLimited | ErrorKind::QuotaExceeded => "rate_limit_error",
         ErrorKind::Internal | ErrorKind::UpstreamInternal | ErrorKind::BadUpstream | ErrorKind::ModelError => "api_error",
         ErrorKind::Unavailable | ErrorKind::ModelNotReady | ErrorKind::NotConfigured => "overloaded_error",
         ErrorKind::RequestTimeout | ErrorKind::Timeout => "timeout_error",

@@ -33,7 +33,7 @@ pub fn status(error: &ApiError) -> u16 {
 #[must_use]
 pub fn exception(kind: ErrorKind) -> &'static str {
     match kind {
-        ErrorKind::RateLimited => "throttlingException",
+        ErrorKind::RateLimited | ErrorKind::QuotaExceeded => "throttlingException",
         ErrorKind::Unavailable | ErrorKind::ModelNotReady | ErrorKind::NotConfigured => "serviceUnavailableException",
         ErrorKind::Internal | ErrorKind::UpstreamInternal => "internalServerException",
         ErrorKind::BadUpstream | ErrorKind::ModelError | ErrorKind::Timeout => "modelStreamErrorException",
@@ -66,7 +66,7 @@ fn named(kind: ErrorKind, status: u16) -> (&'static str, u16) {
         ErrorKind::ModelNotFound => ("ResourceNotFoundException", 404),
         ErrorKind::MethodNotAllowed => ("UnknownOperationException", 405),
         ErrorKind::RequestTimeout => ("RequestTimeoutException", 408),
-        ErrorKind::RateLimited => ("ThrottlingException", 429),
+        ErrorKind::RateLimited | ErrorKind::QuotaExceeded => ("ThrottlingException", 429),
         ErrorKind::Internal | ErrorKind::UpstreamInternal => ("InternalServerException", 500),
         ErrorKind::BadUpstream => ("InternalServerException", 502),
         ErrorKind::ModelError => ("ModelErrorException", 424),

@@ -39,6 +39,7 @@ fn names(kind: ErrorKind) -> (&'static str, Option<&'static str>) {
         ErrorKind::RequestTimeout => ("invalid_request_error", Some("request_timeout")),
         ErrorKind::TooLarge => ("invalid_request_error", Some("request_too_large")),
         ErrorKind::RateLimited => ("rate_limit_error", Some("rate_limit_exceeded")),
+        ErrorKind::QuotaExceeded => ("rate_limit_error", Some("insufficient_quota")),
         ErrorKind::Internal | ErrorKind::UpstreamInternal | ErrorKind::Unavailable => ("server_error", None),
         ErrorKind::BadUpstream => ("server_error", Some("upstream_error")),
         ErrorKind::ModelError => ("server_error", Some("model_error")),
