@@ -132,7 +132,7 @@ impl ErrorKind {
     }
 
     /// Every kind, for table tests.
-    pub const ALL: [ErrorKind; 19] = [
+    pub const ALL: [ErrorKind; 20] = [
         ErrorKind::InvalidRequest,
         ErrorKind::ContextLengthExceeded,
         ErrorKind::Authentication,

@@ -302,6 +302,9 @@ impl BackgroundService for Drain {
             () = impatience(SignalKind::interrupt(), 1) => {}
             () = impatience(SignalKind::terminate(), terms) => {}
         }
+        if let Err(error) = self.shared.limits.save() {
+            warn!("budgets: what was spent is not written down: {error}");
+        }
         std::process::exit(0);
     }
 }

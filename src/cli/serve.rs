@@ -91,8 +91,12 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
             return ExitCode::FAILURE;
         }
     };
+    let state = state::folder(&process, environment("STATE_DIRECTORY").as_deref(), file.as_deref());
     let shared = Arc::new(Shared::new(Current::new(snapshot), metrics));
-    keep_sessions(&shared, &process, file.as_deref());
+    keep_sessions(&shared, &process, state.as_deref());
+    if let Some(state) = state {
+        shared.limits.open(state);
+    }
     let restart = if beside.is_empty() {
         Restart::new(file.as_deref()).inspect_err(|error| warn!("USR2 will not start a successor: {error}")).ok()
     } else {
@@ -136,14 +140,14 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
 }
 
 /// Sessions outlive the process where there is a place for what signs them.
-fn keep_sessions(shared: &Shared, process: &Process, file: Option<&Path>) {
+fn keep_sessions(shared: &Shared, process: &Process, state: Option<&Path>) {
     if !process.auth.enabled || process.auth.session_secret.is_some() {
         return;
     }
-    let Some(folder) = state::folder(process, environment("STATE_DIRECTORY").as_deref(), file) else {
+    let Some(folder) = state else {
         return warn!("sessions end with the process: there is no `state_dir` for the key that signs them, and no auth.session.secret");
     };
-    match state::session_key(&folder) {
+    match state::session_key(folder) {
         Ok(key) => shared.keep_session_key(key),
         Err(error) => warn!("sessions end with the process: {}: {error}", folder.display()),
     }
@@ -197,6 +201,7 @@ struct KeepConfiguration {
 impl BackgroundService for KeepConfiguration {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         self.shared.live.now().spawn();
+        tokio::spawn(Arc::clone(&self.shared.limits).keep_saving());
         let mut reloader = Reloader::new(self.file.clone(), &self.shared.live, &self.shared.metrics, tell_reload);
         // From here on a SIGHUP is no end: the pid file may be written.
         ready.notify_ready();

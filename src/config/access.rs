@@ -167,11 +167,8 @@ fn is_loopback(host: &str) -> bool {
 /// `models`, `limits` and `budget` of a user or a group.
 pub(super) fn grant(section: &Section<'_>) -> Grant {
     let models = section.get("models").map(|models| Models::only(models.texts().into_iter().map(|(_, text)| text.to_owned()).collect()));
-    Grant {
-        models: models.unwrap_or_default(),
-        limits: section.section("limits", user_limits).unwrap_or_default(),
-        budget: section.section("budget", budget).unwrap_or_default(),
-    }
+    let (limits, model_limits) = section.section("limits", |limits| (user_limits(limits), model_limits(limits))).unwrap_or_default();
+    Grant { models: models.unwrap_or_default(), limits, model_limits, budget: section.section("budget", budget).unwrap_or_default() }
 }
 
 /// `requests_per_minute` and the like.
@@ -183,7 +180,20 @@ pub(super) fn user_limits(section: &Section<'_>) -> UserLimits {
     }
 }
 
-fn budget(section: &Section<'_>) -> Budget {
+/// `limits.models`: patterns of model names, and how much of those.
+fn model_limits(section: &Section<'_>) -> Vec<(Models, UserLimits)> {
+    let models = section.get("models").map(|models| models.members()).unwrap_or_default();
+    let limits = models.into_iter().filter_map(|(pattern, limits)| {
+        let limits = limits.section()?;
+        let read = user_limits(&limits);
+        limits.finish();
+        Some((Models::only(vec![pattern.name.clone()]), read))
+    });
+    limits.collect()
+}
+
+/// `daily_usd` and `monthly_usd`.
+pub(super) fn budget(section: &Section<'_>) -> Budget {
     // Nobody's budget is so large that a rounded thousand-millionth of a dollar matters.
     let nano_usd = |name| section.get(name).and_then(|value| value.usd()).map(|usd| (usd * 1e9) as u64);
     Budget { daily_nano_usd: nano_usd("daily_usd"), monthly_nano_usd: nano_usd("monthly_usd") }

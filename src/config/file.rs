@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::FileRead;
-use super::access::{self, user_limits};
+use super::access::{self, budget, user_limits};
 use super::cursor::{Section, Value};
 use super::env::Environment;
 use super::snapshot::{
-    AccessLog, Audit, AuditBodies, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles, RemoteHost,
+    AccessLog, Audit, AuditBodies, Budget, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles, RemoteHost,
     Timeouts, UserLimits,
 };
 
@@ -80,7 +80,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
     let (http, https) = listen(keys, env);
     let auth = access::auth(keys, env);
     access::check(keys, env, &auth);
-    let (max_body_bytes, default_limits) = keys.section("limits", limits).unwrap_or((DEFAULT_MAX_BODY_BYTES, None));
+    let limits = keys.section("limits", limits).unwrap_or_default();
     let (timeouts, client_timeouts) = keys
         .section("timeouts", |section| (timeouts(section, &default_timeouts()), client_timeouts(section)))
         .unwrap_or_else(|| (default_timeouts(), default_client_timeouts()));
@@ -101,8 +101,11 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
         https,
         auth,
         state_dir: keys.get("state_dir").and_then(|value| value.text()).map(|path| keys.file(path)),
-        max_body_bytes,
-        default_limits,
+        max_body_bytes: limits.max_body_bytes,
+        default_limits: limits.default,
+        default_budget: limits.budget,
+        default_max_tokens: limits.max_tokens,
+        per_address: limits.per_address,
         timeouts,
         client_timeouts,
         audit,
@@ -160,13 +163,33 @@ fn address(text: &str) -> Option<String> {
     (name && !digits && port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok()).then(|| text.to_owned())
 }
 
-fn limits(section: &Section<'_>) -> (usize, Option<UserLimits>) {
-    let max_body_bytes = section.get("max_body_bytes").and_then(|value| value.bytes()).unwrap_or(DEFAULT_MAX_BODY_BYTES);
-    let default = section.section("default", |default| {
-        default.value().note("not enforced in this version");
-        user_limits(default)
-    });
-    (max_body_bytes, default)
+/// `limits`.
+struct Limits {
+    max_body_bytes: usize,
+    default: Option<UserLimits>,
+    budget: Budget,
+    max_tokens: u64,
+    per_address: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { max_body_bytes: DEFAULT_MAX_BODY_BYTES, default: None, budget: Budget::default(), max_tokens: DEFAULT_MAX_TOKENS, per_address: None }
+    }
+}
+
+/// What most models write at most when nobody says how much.
+const DEFAULT_MAX_TOKENS: u64 = 4096;
+
+fn limits(section: &Section<'_>) -> Limits {
+    let default = section.section("default", |default| (user_limits(default), default.section("budget", budget)));
+    Limits {
+        max_body_bytes: section.get("max_body_bytes").and_then(|value| value.bytes()).unwrap_or(DEFAULT_MAX_BODY_BYTES),
+        default: default.map(|(limits, _)| limits),
+        budget: default.and_then(|(_, budget)| budget).unwrap_or_default(),
+        max_tokens: section.integer("default_max_tokens", 1, u64::MAX).unwrap_or(DEFAULT_MAX_TOKENS),
+        per_address: section.section("per_address", |address| address.integer("requests_per_second", 1, u64::MAX)).flatten(),
+    }
 }
 
 fn default_timeouts() -> Timeouts {

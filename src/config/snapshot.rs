@@ -44,8 +44,14 @@ pub struct Process {
     pub state_dir: Option<PathBuf>,
     /// Largest request body.
     pub max_body_bytes: usize,
-    /// Limits of a user that has none of his own. Not enforced in this version.
+    /// Limits of a user that has none of his own.
     pub default_limits: Option<UserLimits>,
+    /// Budget of a user that has none of his own.
+    pub default_budget: Budget,
+    /// So many tokens are held for an answer whose request does not say how many it may have.
+    pub default_max_tokens: u64,
+    /// Requests in a second from one address; `None`: no limit.
+    pub per_address: Option<u64>,
     /// How long to wait for an upstream that says nothing of its own.
     pub timeouts: Timeouts,
     /// How long to wait for a client.

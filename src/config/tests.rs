@@ -177,7 +177,6 @@ fn what_has_no_effect_yet_is_noted_if_the_operator_wrote_it() {
     assert_eq!(
         notes,
         [
-            "limits.default: not enforced in this version",
             "audit: no audit log is written in this version",
             "providers.anthropic: the provider is not configured: it has no api_key, and ANTHROPIC_API_KEY is not set; its models answer 503",
         ]

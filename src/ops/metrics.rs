@@ -93,6 +93,7 @@ pub struct Metrics {
     unknown_events: IntCounterVec,
     tried_again: IntCounterVec,
     turned_away: IntCounterVec,
+    limited: IntCounterVec,
     buffered: IntGauge,
     target_state: IntGaugeVec,
     issuer_keys: IntGauge,
@@ -181,6 +182,7 @@ impl Metrics {
                 "Tries that failed and were followed by another one, by the provider that failed and by how.",
                 &["gen_ai_request_model", "provider", "reason"],
             )?,
+            limited: counter("adit_limited_total", "Requests that were refused because they were over a limit, by which.", &["limit"])?,
             turned_away: counter("adit_overload_refusals_total", "Requests that were turned away because the house was full, by what was full.", &["full"])?,
             buffered: gauge("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?,
             target_state,
@@ -271,6 +273,11 @@ impl Metrics {
     /// Counts a request that was turned away.
     pub fn turned_away(&self, full: &str) {
         self.turned_away.with_label_values(&[full]).inc();
+    }
+
+    /// Counts a request that was over a limit.
+    pub fn limited(&self, limit: &str) {
+        self.limited.with_label_values(&[limit]).inc();
     }
 
     /// Takes over what others count, for the next [`Metrics::render`].

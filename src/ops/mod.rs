@@ -4,6 +4,7 @@ pub mod access_log;
 pub mod credentials;
 pub mod google;
 pub mod jwks;
+pub mod limits;
 pub mod live;
 pub mod load;
 pub mod metrics;

@@ -302,6 +302,12 @@ impl Account {
         standing
     }
 
+    /// What was spent, as far as this process knows.
+    #[must_use]
+    pub fn spent(&self) -> Spent {
+        self.spent
+    }
+
     /// What was spent since it was last written down.
     #[must_use]
     pub fn unsaved(&self) -> Spent {
@@ -328,9 +334,7 @@ impl Account {
         let spent = self.spent.at(now);
         let fits = |spent: u64, budget: Option<u64>| {
             // What costs nothing fits as long as there is something left.
-            budget.is_none_or(|budget| {
-                spent < budget && u128::from(spent) + u128::from(self.held_nano_usd) + u128::from(ask.nano_usd) <= u128::from(budget)
-            })
+            budget.is_none_or(|budget| spent < budget && u128::from(spent) + u128::from(self.held_nano_usd) + u128::from(ask.nano_usd) <= u128::from(budget))
         };
         // What others hold may come back much sooner than a day ends.
         let wait = |left: u64, spent: u64, budget: Option<u64>| {

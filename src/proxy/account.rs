@@ -9,9 +9,9 @@ use pingora_proxy::Session;
 use crate::config::snapshot::AccessLog;
 use crate::ops::access_log::{self, Line};
 use crate::ops::metrics::{Labels, Metrics, Outcome};
-use crate::proxy::Shared;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::client_left;
+use crate::proxy::{Shared, limits};
 
 /// Books a request that has ended.
 pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, ctx: &mut Ctx) {
@@ -22,6 +22,7 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
     {
         exchange.facts = tap.facts();
     }
+    limits::settle(ctx);
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let left = cause.is_some_and(client_left) || ctx.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone());
     let error = ctx.error.as_ref().map(|error| error.message.as_ref());

@@ -8,6 +8,7 @@ use pingora::http::ResponseHeader;
 
 use crate::dialect::Dialect;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::limits;
 use crate::translate::stream_type;
 
 /// The headers that every answer carries: `x-request-id`, and whose answer it is once that is known.
@@ -16,6 +17,7 @@ pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     if let Some(name) = ctx.dialect.id_header().filter(|name| !head.headers.contains_key(*name)) {
         head.insert_header(name, ctx.request_id.as_str())?;
     }
+    limits::tell(head, ctx)?;
     let Some(route) = ctx.exchange.as_ref().map(|exchange| &exchange.route).or(ctx.routed.as_ref()) else { return Ok(()) };
     head.insert_header("x-adit-provider", route.target.provider.name.as_str())?;
     // A model's name may be anything a client wrote; a header may not.

@@ -9,11 +9,13 @@ use bytes::Bytes;
 use crate::chat::ApiError;
 use crate::config::snapshot::Process;
 use crate::dialect::{Dialect, Surface};
+use crate::ops::limits::Reservation;
 use crate::ops::live::Current;
 use crate::ops::load::Place;
 use crate::ops::metrics::InFlight;
 use crate::ops::upstreams::Upstream;
 use crate::policy::auth::Principal;
+use crate::policy::limit::Standing;
 use crate::policy::route::Route;
 use crate::proxy::downstream::Control;
 use crate::proxy::plan::{Answer, Call, Fan};
@@ -58,6 +60,10 @@ pub struct Ctx {
     pub in_flight: Option<InFlight>,
     /// What it takes of the house.
     pub place: Option<Place>,
+    /// What is held of its user's limits.
+    pub reservation: Option<Reservation>,
+    /// Where its user stands with them.
+    pub standing: Standing,
 }
 
 /// One model request on its way: the decision, the body to send and the state of the answer.

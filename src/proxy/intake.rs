@@ -26,7 +26,7 @@ use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::remote::Files;
 use crate::proxy::session as session_page;
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, auth, downstream, next, permission, sigv4, upstream};
+use crate::proxy::{Shared, auth, downstream, limits, next, permission, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -132,6 +132,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
+    limits::flood(shared, ctx)?;
     let signed = match auth::authenticate(shared, session, ctx).await? {
         Who::Proven(principal) => {
             ctx.principal = Some(principal);
@@ -152,6 +153,10 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         ctx.principal = Some(ctx.timed(|ctx| sigv4::prove(&signed, &body, &shared.signing_keys, ctx.dialect))?);
     }
     let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
+    if let Err(over) = limits::admit(shared, &draft.route, &body, ctx) {
+        ctx.routed = Some(draft.route);
+        return Err(over.into());
+    }
     // Of the client's bytes no more is kept than another try would need.
     drop(body);
     if let Some(place) = &mut ctx.place {

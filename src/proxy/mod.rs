@@ -17,6 +17,7 @@ mod fanout;
 mod front;
 mod headers;
 mod intake;
+mod limits;
 mod local;
 mod next;
 mod permission;
@@ -41,11 +42,13 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::watch;
 
 use crate::dialect::Dialect;
+use crate::ops::limits::Limits;
 use crate::ops::live::{Current, Live};
 use crate::ops::load::Load;
 use crate::ops::metrics::Metrics;
 use crate::ops::remote::Remote;
 use crate::policy::affinity::Pins;
+use crate::policy::limit::Standing;
 pub use ctx::Ctx;
 pub use front::{Listener, service};
 
@@ -58,6 +61,10 @@ pub struct Shared {
     pub live: Live,
     /// How much is in the house.
     pub load: Arc<Load>,
+    /// What users have used.
+    pub limits: Arc<Limits>,
+    /// Requests in the last second, by address.
+    flood: limits::Flood,
     /// Who has which prompt cached.
     pins: Pins,
     /// What signatures of clients are checked with.
@@ -91,6 +98,8 @@ impl Shared {
             client: fanout::Client::new(),
             live: Live::new(current),
             load: Arc::default(),
+            limits: Arc::default(),
+            flood: limits::Flood::default(),
             pins: Pins::default(),
             signing_keys: sigv4::SigningKeys::default(),
             remote: Arc::default(),
@@ -166,6 +175,8 @@ impl ProxyHttp for Gateway {
             overhead: Duration::ZERO,
             in_flight: None,
             place: None,
+            reservation: None,
+            standing: Standing::default(),
         }
     }
 

@@ -188,6 +188,8 @@ pub struct Grant {
     pub limits: UserLimits,
     /// For how much money.
     pub budget: Budget,
+    /// How much of some models, besides.
+    pub model_limits: Vec<(Models, UserLimits)>,
 }
 
 /// How much a user may do. `None`: no limit.
@@ -222,6 +224,14 @@ pub struct Budget {
     pub monthly_nano_usd: Option<u64>,
 }
 
+impl Budget {
+    /// This, and another where this says nothing.
+    #[must_use]
+    pub fn or(self, other: Budget) -> Budget {
+        Budget { daily_nano_usd: self.daily_nano_usd.or(other.daily_nano_usd), monthly_nano_usd: self.monthly_nano_usd.or(other.monthly_nano_usd) }
+    }
+}
+
 /// Which models: names of the map, with `*` for any run of characters. The default is all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Models(Option<Arc<[String]>>);
@@ -249,6 +259,16 @@ impl Models {
     #[must_use]
     pub fn allow(&self, name: &str) -> bool {
         self.0.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| matches(pattern.as_bytes(), name.as_bytes())))
+    }
+}
+
+/// The patterns, one after another.
+impl fmt::Display for Models {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.patterns() {
+            Some(patterns) => f.write_str(&patterns.join(" ")),
+            None => f.write_str("*"),
+        }
     }
 }
 

@@ -304,7 +304,7 @@ pub fn grant(groups: &[String], jwt: &Jwt, default: UserLimits) -> Grant {
     let mut own = jwt.groups.iter().filter(|(name, _)| groups.contains(name)).map(|(_, grant)| Grant { limits: grant.limits.or(default), ..grant.clone() });
     match own.next() {
         Some(first) => own.fold(first, |all, one| both(&all, &one)),
-        None => Grant { models: Models::only(Vec::new()), limits: default, budget: Budget::default() },
+        None => Grant { models: Models::only(Vec::new()), limits: default, ..Grant::default() },
     }
 }
 
@@ -320,15 +320,27 @@ fn both(a: &Grant, b: &Grant) -> Grant {
     };
     Grant {
         models,
-        limits: UserLimits {
-            requests_per_minute: larger(a.limits.requests_per_minute, b.limits.requests_per_minute),
-            tokens_per_minute: larger(a.limits.tokens_per_minute, b.limits.tokens_per_minute),
-            concurrent_requests: larger(a.limits.concurrent_requests, b.limits.concurrent_requests),
-        },
+        limits: larger_limits(&a.limits, &b.limits),
         budget: Budget {
             daily_nano_usd: larger(a.budget.daily_nano_usd, b.budget.daily_nano_usd),
             monthly_nano_usd: larger(a.budget.monthly_nano_usd, b.budget.monthly_nano_usd),
         },
+        // A limit of one group that another one does not have is none.
+        model_limits: a.model_limits.iter().filter_map(|limit| both_limits(limit, b)).collect(),
+    }
+}
+
+/// A limit for some models, where another grant has one for the same models.
+fn both_limits((models, limits): &(Models, UserLimits), other: &Grant) -> Option<(Models, UserLimits)> {
+    let (_, others) = other.model_limits.iter().find(|(others, _)| others == models)?;
+    Some((models.clone(), larger_limits(limits, others)))
+}
+
+fn larger_limits(a: &UserLimits, b: &UserLimits) -> UserLimits {
+    UserLimits {
+        requests_per_minute: larger(a.requests_per_minute, b.requests_per_minute),
+        tokens_per_minute: larger(a.tokens_per_minute, b.tokens_per_minute),
+        concurrent_requests: larger(a.concurrent_requests, b.concurrent_requests),
     }
 }
 
