@@ -12,14 +12,17 @@ use std::time::Instant;
 use common::{Answer, Gateway, PATIENCE, Upstream};
 
 const CHAT: &str = r#"{"model":"claude-3-haiku","max_tokens":1000,"messages":[{"role":"user","content":"Hi"}]}"#;
-/// What the scripted answer of 3 and 2 tokens costs at a price of a thousand dollars per million tokens, in dollars.
-const ANSWER_USD: f64 = 0.005;
+const DOLLAR: u64 = 1_000_000_000;
+/// At 200 dollars per million tokens, whichever.
+const TOKEN_NANO_USD: u64 = 200_000;
+/// The scripted answer has taken three and given two.
+const ANSWER_NANO_USD: u64 = 5 * TOKEN_NANO_USD;
 
 /// Models with a price that makes small answers dear.
 fn dear(upstream: SocketAddr) -> String {
     common::models(upstream).replace(
         "{ bedrock: 'anthropic.claude-3-haiku-20240307-v1:0' }",
-        "{ targets: [{ provider: bedrock, model: 'anthropic.claude-3-haiku-20240307-v1:0' }], price: { input: 1000, output: 1000 } }",
+        "{ targets: [{ provider: bedrock, model: 'anthropic.claude-3-haiku-20240307-v1:0' }], price: { input: 200, output: 200 } }",
     )
 }
 
@@ -95,34 +98,34 @@ fn of_64_clients_exactly_as_many_requests_pass_as_the_limit_says() {
 fn a_dollar_buys_a_dollars_worth_and_a_restart_does_not_change_that() {
     let upstream = Upstream::new();
     let state = tempfile::tempdir().unwrap();
-    // Nobody knows the input before it is counted: 0.561 dollars are held for 49 bytes of it and 1000 tokens of output at this price, so two do not fit together.
-    let config = format!("state_dir: {}\nlimits: {{ default: {{ budget: {{ daily_usd: 2 }} }} }}", state.path().join("state").display());
+    let config = format!("state_dir: {}\nlimits: {{ default: {{ budget: {{ daily_usd: 1 }} }} }}", state.path().join("state").display());
     let models = dear(upstream.address);
     let served = serve(upstream);
     let body = CHAT.replace("1000", "2");
-    let held = (body.len().div_ceil(3) + 512 + 2) as f64 / 1000.0;
+    // What is held for a request: a third of its bytes, what providers add, and its two tokens of output.
+    let held = (body.len().div_ceil(3) as u64 + 512 + 2) * TOKEN_NANO_USD;
     let gateway = Gateway::with_models(&models, &config, &[]);
     let mut passed = 0;
     let day = day();
-    while passed < 1000 {
-        let answers = storm(&gateway, 64, 1, &body);
-        passed += good(&answers);
-        let spent = passed as f64 * ANSWER_USD;
-        assert!(spent + held <= 2.0 + ANSWER_USD + 1e-9, "{passed} answers were let in: {spent} dollars");
+    loop {
+        let answers = storm(&gateway, 64, 4, &body);
+        gateway.wait_metrics(&["adit_requests_in_flight 0".to_owned()]);
+        passed += good(&answers) as u64;
+        assert!(passed * ANSWER_NANO_USD <= DOLLAR, "{passed} answers were let in");
         if good(&answers) == 0 {
             break;
         }
     }
     // The last one that was let in found as much left as it holds.
-    let most = ((2.0 - held) / ANSWER_USD + 1e-9).floor() as usize + 1;
-    assert_eq!((passed, served.load(Ordering::SeqCst)), (most, most));
+    let most = (DOLLAR - held) / ANSWER_NANO_USD + 1;
+    assert_eq!((passed, served.load(Ordering::SeqCst) as u64), (most, most));
     let refused = gateway.post("/v1/chat/completions", "", &body);
     assert_eq!((refused.status, &refused.json()["error"]["code"]), (429, &"insufficient_quota".into()));
     let wait: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!(wait > 0 && wait <= 86_400, "{wait}");
 
     // What was spent is written down soon; then even a kill loses nothing.
-    let nano = most as u64 * 5_000_000;
+    let nano = most * ANSWER_NANO_USD;
     wait_for(|| std::fs::read_to_string(state.path().join("state/budgets.json")).is_ok_and(|text| text.contains(&format!(r#""day_nano_usd":{nano}"#))));
     drop(gateway);
     let gateway = Gateway::with_models(&models, &config, &[]);
@@ -180,7 +183,7 @@ fn an_address_that_floods_is_turned_away() {
     let gateway = Gateway::start(upstream.address, "limits: { per_address: { requests_per_second: 3 } }");
     serve(upstream);
     let begun = Instant::now();
-    let answers = storm(&gateway, 1, 40, CHAT);
+    let answers: Vec<Answer> = (0..40).map(|_| gateway.post("/v1/chat/completions", "", CHAT)).collect();
     let seconds = begun.elapsed().as_secs() as usize + 2;
     let passed = good(&answers);
     assert!(passed >= 3 && passed <= 3 * seconds, "{passed} in {seconds} seconds");

@@ -18,6 +18,7 @@ use crate::policy::limit::{Ask, Level, Limit, Over, Standing, Used};
 use crate::policy::route::Route;
 use crate::proxy::Shared;
 use crate::proxy::ctx::{Ctx, Exchange};
+use crate::proxy::error::Refusal;
 use crate::wire::json::{self, Raw};
 
 /// Of English text a token has four bytes and more, of other text and of JSON fewer: so many are not too many.
@@ -63,13 +64,15 @@ pub(super) fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mut Ctx)
 ///
 /// # Errors
 /// 429.
-pub(super) fn flood(shared: &Shared, ctx: &Ctx) -> std::result::Result<(), ApiError> {
+pub(super) fn flood(shared: &Shared, ctx: &Ctx) -> std::result::Result<(), Refusal> {
     let (Some(most), Some(address)) = (ctx.process().per_address, ctx.client) else { return Ok(()) };
-    if shared.flood.is_over(address, most) {
-        shared.metrics.limited("address");
-        return Err(ApiError { retry_after: Some("1".to_owned()), ..ApiError::new(ErrorKind::RateLimited, "Too many requests from this address.") });
+    if !shared.flood.is_over(address, most) {
+        return Ok(());
     }
-    Ok(())
+    shared.metrics.limited("address");
+    let error = ApiError::new(ErrorKind::RateLimited, "Too many requests from this address.");
+    // Its body is not read: the connection is of no more use.
+    Err(Refusal { error: ApiError { retry_after: Some("1".to_owned()), ..error }, allow: None, close: true })
 }
 
 /// Requests in a second, by address. The estimate errs upwards, never downwards, and its memory does not grow with the addresses: right for a guard, wrong
@@ -160,7 +163,7 @@ fn bounds(text: &str) -> (Option<u64>, u64) {
     let number = |raw: Option<Raw<'_>>| raw.and_then(Raw::number).map(|number| number.max(0.0) as u64);
     let inner = |raw: Option<Raw<'_>>| {
         let found = json::pick(raw?.as_str(), ["maxTokens", "max_new_tokens", "maxTokenCount"]).ok()?;
-        found.into_iter().filter_map(|raw| number(raw)).max()
+        found.into_iter().filter_map(number).max()
     };
     let most = [number(a), number(b), number(c), number(d), number(e), inner(converse), inner(titan)].into_iter().flatten().max();
     // Of a member that stands twice, another reader may take the other one.

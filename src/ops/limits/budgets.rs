@@ -82,7 +82,7 @@ impl Budgets {
         let all = entries.iter().map(|entry| {
             let known = written.users.get(&*entry.user);
             // Not in the file any more: someone has lost it, and this process has not.
-            let all = known.map_or(entry.spent.at(now), |line| Spent::from(*line).plus(entry.unsaved, now));
+            let all = known.map_or_else(|| entry.spent.at(now), |line| Spent::from(*line).plus(entry.unsaved, now));
             written.users.insert(entry.user.to_string(), all.into());
             all
         });

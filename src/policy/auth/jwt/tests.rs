@@ -228,7 +228,7 @@ fn user_and_groups_are_found_where_the_operator_says() {
 fn a_user_may_what_any_of_his_groups_may() {
     let limits = |requests, tokens| UserLimits { requests_per_minute: requests, tokens_per_minute: tokens, concurrent_requests: None };
     let only = |patterns: &[&str]| Models::only(patterns.iter().map(|pattern| (*pattern).to_owned()).collect());
-    let group = |models, limits| Grant { models, limits, budget: Budget { daily_nano_usd: Some(5), monthly_nano_usd: None } };
+    let group = |models, limits| Grant { models, limits, budget: Budget { daily_nano_usd: Some(5), monthly_nano_usd: None }, ..Grant::default() };
     let groups = vec![
         ("readers".to_owned(), group(only(&["claude-*"]), limits(Some(10), None))),
         ("writers".to_owned(), group(only(&["claude-*", "gpt-*"]), limits(Some(20), Some(7)))),
