@@ -377,3 +377,18 @@ fn the_servers_variable_has_two_names_in_files_too() {
     let snapshot = parse("", models, &|_| None).unwrap();
     assert!(!snapshot.models.providers["o"].knows_any_model());
 }
+
+#[test]
+fn limits_are_read_for_everybody_and_for_the_models_of_a_group() {
+    let adit = "limits: { default: { tokens_per_minute: 9, budget: { daily_usd: 0.5 } }, default_max_tokens: 77, per_address: { requests_per_second: 3 } }\n\
+        auth: { jwt: { issuer: 'https://id.example.com', groups: { a: { limits: { requests_per_minute: 6, models: { 'claude-*': { concurrent_requests: 2 } } } } } } }";
+    let process = parse(adit, FULL_MODELS, &no_env).unwrap_or_else(|errors| panic!("{errors}")).process;
+    assert_eq!(process.default_limits.unwrap().tokens_per_minute, Some(9));
+    assert_eq!((process.default_budget.daily_nano_usd, process.default_budget.monthly_nano_usd), (Some(500_000_000), None));
+    assert_eq!((process.default_max_tokens, process.per_address), (77, Some(3)));
+    let jwt = process.auth.jwt.unwrap();
+    let grant = &jwt.groups[0].1;
+    let (models, limits) = &grant.model_limits[0];
+    assert_eq!((grant.limits.requests_per_minute, limits.concurrent_requests), (Some(6), Some(2)));
+    assert!(models.allow("claude-3-haiku") && !models.allow("nova"));
+}

@@ -55,7 +55,7 @@ fn yaml_itself() {
         "limits: !!set { a }\n",
         &[
             "adit.yaml:1:9: limits: tags such as `tag:yaml.org,2002:!set` are not supported",
-            "adit.yaml:1:17: limits.a: unknown key, expected default or max_body_bytes",
+            "adit.yaml:1:17: limits.a: unknown key, expected default, default_max_tokens, max_body_bytes or per_address",
         ],
     );
     adit("? [a]\n: b\n", &["adit.yaml:1:3: expected a name as key, found something else"]);
