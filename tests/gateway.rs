@@ -677,3 +677,22 @@ fn a_provider_without_credentials_answers_503_with_the_reason() {
     assert!(gateway.chat(CHAT).text().contains(reason.split('"').next().unwrap()));
     assert_eq!(gateway.get("/v1/models").json()["data"].as_array().unwrap().len(), 0);
 }
+
+#[test]
+fn where_a_request_comes_from_is_believed_of_a_trusted_proxy_alone_and_no_provider_is_told() {
+    for (extra, client) in [("", "127.0.0.1"), ("trusted_proxies: [127.0.0.0/8]", "192.0.2.1"), ("trusted_proxies: [10.0.0.0/8]", "127.0.0.1")] {
+        let upstream = Upstream::new();
+        let gateway = Gateway::with_models(&common::models(upstream.address), extra, &[("RUST_LOG", "warn,access=info")]);
+        let mut asking = gateway.connect();
+        let headers = "x-forwarded-for: 203.0.113.9, 192.0.2.1\r\nforwarded: for=203.0.113.9\r\nx-real-ip: 203.0.113.9\r\nx-forwarded-host: 203.0.113.9\r\n";
+        asking.call("POST", "/providers/bedrock/async-invoke?key=not-a-real-key", headers, b"{}");
+        let (mut far, request) = upstream.exchange();
+        let told = format!("{:?}", request.headers);
+        assert!(!told.contains("203.0.113.9") && !told.contains("192.0.2.1"), "{told}");
+        far.send(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}");
+        assert_eq!(asking.answer().status, 200);
+        // The line tells the path without its query, which may hold a key.
+        gateway.log.wait(&format!(" client={client} method=POST path=/providers/bedrock/async-invoke status=200 "), 1);
+        assert_eq!(gateway.log.count("not-a-real-key"), 0);
+    }
+}
