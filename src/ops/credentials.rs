@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::config::Secret;
 use crate::config::snapshot::{AwsCredentials, AwsSource, Bedrock, ModelMap, Provider};
 
 /// The longest that one resolution may take, its own retries included: the slowest honest one is SSO or STS over a bad line.
@@ -61,9 +62,9 @@ pub enum Current {
     /// Sign with these.
     Ready(Arc<Credentials>),
     /// Send this token, sign nothing.
-    Bearer(Arc<str>),
+    Bearer(Secret),
     /// Send this key, in the provider's own header.
-    Key(Arc<str>),
+    Key(Secret),
     /// Nothing is needed.
     Open,
     /// The first resolution is under way: see [`Store::wait_ready`].
@@ -119,7 +120,7 @@ impl Store {
     pub fn new(provider: &str, bedrock: &Bedrock) -> Self {
         let config = bedrock.credentials.clone();
         let current = match (&config.source, &config.role) {
-            (AwsSource::Bearer(token), _) => Current::Bearer(Arc::clone(token.expose())),
+            (AwsSource::Bearer(token), _) => Current::Bearer(token.clone()),
             (AwsSource::Keys { .. }, None) => static_keys(&config.source).map_or(Current::Pending, |keys| Current::Ready(Arc::new(keys))),
             _ => Current::Pending,
         };

@@ -100,9 +100,9 @@ async fn maintain(inner: Arc<Inner>) {
         let pause = match fetched {
             Ok((token, pause)) => {
                 failures = 0;
-                if !matches!(&**inner.current.load(), Current::Bearer(old) if **old == *token) {
+                if !matches!(&**inner.current.load(), Current::Bearer(old) if old.expose() == token) {
                     log::info!("provider {}: a new Google access token", inner.provider);
-                    inner.current.store(Arc::new(Current::Bearer(token.into())));
+                    inner.current.store(Arc::new(Current::Bearer(token.as_str().into())));
                 }
                 pause
             }

@@ -82,11 +82,11 @@ impl Credentials {
                 .get(&provider.name)
                 .map_or_else(|| Credentials::Fixed(Current::Missing("there are no AWS credentials".into())), |store| Credentials::Aws(Arc::clone(store))),
             ProviderKind::Vertex { credentials, .. } => Credentials::Google(google::Store::new(&provider.name, credentials.clone())),
-            ProviderKind::OpenAi { api_key: Some(key), .. } => Credentials::Fixed(Current::Bearer(Arc::clone(key.expose()))),
+            ProviderKind::OpenAi { api_key: Some(key), .. } => Credentials::Fixed(Current::Bearer(key.clone())),
             // A server of one's own may ask for none.
             ProviderKind::OpenAi { api_key: None, .. } => Credentials::Fixed(Current::Open),
             ProviderKind::AzureOpenAi { api_key: Some(key), .. } | ProviderKind::Anthropic { api_key: Some(key), .. } => {
-                Credentials::Fixed(Current::Key(Arc::clone(key.expose())))
+                Credentials::Fixed(Current::Key(key.clone()))
             }
             ProviderKind::AzureOpenAi { api_key: None, .. } | ProviderKind::Anthropic { api_key: None, .. } => {
                 Credentials::Fixed(Current::Missing("there is no API key".into()))

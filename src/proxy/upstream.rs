@@ -125,10 +125,10 @@ pub(super) fn call_head(call: &Call, provider: &Provider, upstream: &Upstream, b
     let missing = || Ok(Err(ApiError::new(ErrorKind::NotConfigured, "The provider has no usable credentials.")));
     match upstream.credentials.current() {
         Current::Open => {}
-        Current::Bearer(token) => secret(&mut fresh, header::AUTHORIZATION, &format!("Bearer {token}"))?,
+        Current::Bearer(token) => secret(&mut fresh, header::AUTHORIZATION, &format!("Bearer {}", token.expose()))?,
         Current::Key(key) => {
             let name = if matches!(provider.kind, ProviderKind::AzureOpenAi { .. }) { "api-key" } else { "x-api-key" };
-            secret(&mut fresh, HeaderName::from_static(name), &key)?;
+            secret(&mut fresh, HeaderName::from_static(name), key.expose())?;
         }
         Current::Ready(credentials) => {
             let Some(bedrock) = provider.bedrock() else { return missing() };

@@ -36,7 +36,7 @@ fn what_stands_in_the_configuration_is_ready_without_a_runtime() {
 
     let bearer = Stores::new(&map("bearer_token: not-a-token"));
     bearer.spawn();
-    assert!(matches!(bearer.get("a").unwrap().current(), Current::Bearer(token) if &*token == "not-a-token"));
+    assert!(matches!(bearer.get("a").unwrap().current(), Current::Bearer(token) if token.expose() == "not-a-token"));
     assert!(matches!(Stores::new(&map("profile: x")).get("a").unwrap().current(), Current::Pending));
     for stores in [stores, bearer] {
         assert!(!format!("{stores:?}").contains("not-a"), "{stores:?}");
