@@ -1,6 +1,7 @@
 //! Background work, sinks and stores: what outlives a request.
 
 pub mod access_log;
+pub mod audit;
 pub mod credentials;
 pub mod google;
 pub mod jwks;
