@@ -56,6 +56,6 @@ mod tests {
         write("keys.yaml", &format!("keys:\n{}\n", text.lines().last().unwrap()));
         let snapshot = crate::config::load(Some(&folder.path().join("adit.yaml")), &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
         let key = &snapshot.process.auth.users.sigv4[id];
-        assert_eq!((&*key.name, &**key.secret.expose()), ("robot \"${7}\"", secret));
+        assert_eq!((&*key.name, key.secret.expose()), ("robot \"${7}\"", secret));
     }
 }

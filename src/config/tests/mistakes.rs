@@ -352,7 +352,7 @@ fn good_keys() {
     assert_eq!(humantime::format_rfc3339(key.expires.unwrap()).to_string(), "2027-01-01T00:00:00Z");
     assert_eq!(key.totp.as_ref().unwrap().0.as_ref(), b"1234567890");
     let robot = &users.sigv4["AKIDEXAMPLE"];
-    assert_eq!((&*robot.name, robot.disabled, &**robot.secret.expose(), robot.grant.limits.requests_per_minute), ("robot", true, "hush", Some(7)));
+    assert_eq!((&*robot.name, robot.disabled, robot.secret.expose(), robot.grant.limits.requests_per_minute), ("robot", true, "hush", Some(7)));
     assert!(users.by_name["carol"].disabled && !users.by_name["robot"].disabled);
     let of_env: Vec<_> = users.env_keys.iter().map(|(_, key)| (&*key.name, &*key.id, key.disabled, key.grant.models.allow("x"))).collect();
     assert_eq!(
