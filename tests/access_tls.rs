@@ -272,9 +272,17 @@ fn client_certificates_are_proofs() {
     let (authority, clients, strangers) = (Authority::new(), Authority::new(), Authority::new());
     let pair = authority.issue("gateway", 2400);
     let (key, ca) = (pair.key.serialize_pem(), clients.0.pem());
-    let files = [("cert.pem", pair.pem.as_str()), ("key.pem", &key), ("ca.pem", &ca)];
+    let lines = "keys: [{ name: junior, models: [nova] }, { name: gone, expires: 2021-01-01T00:00:00Z }]";
+    let files = [("cert.pem", pair.pem.as_str()), ("key.pem", &key), ("ca.pem", &ca), ("keys.yaml", lines)];
     let listen = "http: {http}, https: { address: {https}, certificate: cert.pem, key: key.pem, client_ca: ca.pem }";
     let daemon = Daemon::start(listen, "auth: { enabled: true, mode: mtls }", &files);
+    // By the name in the certificate his line is found.
+    for (name, status) in [("junior", 403), ("gone", 401)] {
+        let config = client(&authority, Some(&clients.issue(name, 2400)), b"http/1.1");
+        for (path, body) in DIALECTS {
+            assert_eq!(ask(&mut connect(daemon.https, &config).unwrap(), "POST", path, "", body).unwrap().0, status, "{name}");
+        }
+    }
     let (good, wrong, expired) = (clients.issue("alice", 2400), strangers.issue("alice", 2400), clients.issue("alice", 2021));
     let config = client(&authority, Some(&good), b"http/1.1");
     let mut kept = connect(daemon.https, &config).unwrap();
@@ -386,7 +394,8 @@ fn tokens_of_an_identity_provider_are_proofs() {
         "auth: {{ enabled: true, mode: jwt, jwt: {{ issuer: '{}', audience: adit, groups: {{ engineers: {{ models: ['claude-*'] }} }} }} }}",
         provider.url
     );
-    let daemon = Daemon::start("http: {http}", &extra, &[]);
+    let lines = "keys: [{ name: guest, models: ['*'] }, { name: junior, models: [nova] }, { name: gone, disabled: true }]";
+    let daemon = Daemon::start("http: {http}", &extra, &[("keys.yaml", lines)]);
     let claims = provider.claims();
     let with = |name: &str, value: Value| {
         let mut claims = claims.clone();
@@ -423,6 +432,21 @@ fn tokens_of_an_identity_provider_are_proofs() {
             check_refused(path, &answer);
         }
         let (status, answer) = daemon.post(path, "", body);
+        assert_eq!(status, 401);
+        check_refused(path, &answer);
+    }
+    // Who is in no group may use nothing; a line of the keys file is stronger than a group, in both directions.
+    let stranger = with("groups", json!(["guests"]));
+    let as_user = |name: &str, groups: Value| {
+        let mut claims = claims.clone();
+        (claims["sub"], claims["groups"]) = (json!(name), groups);
+        first.token(&claims)
+    };
+    for (path, body) in DIALECTS {
+        assert_eq!(post(&stranger, path, body).0, 403);
+        assert_eq!(post(&as_user("guest", json!([])), path, body).0, 200);
+        assert_eq!(post(&as_user("junior", json!(["engineers"])), path, body).0, 403);
+        let (status, answer) = post(&as_user("gone", json!(["engineers"])), path, body);
         assert_eq!(status, 401);
         check_refused(path, &answer);
     }
