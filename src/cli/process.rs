@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(30);
 /// How long QUIT waits for a successor that was started a moment ago.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the last lines of the audit log may take.
+const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long requests have for their last words once the time of a graceful stop is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -305,7 +307,16 @@ impl BackgroundService for Drain {
         if let Err(error) = self.shared.limits.save() {
             warn!("budgets: what was spent is not written down: {error}");
         }
+        finish_audit(&self.shared);
         std::process::exit(0);
+    }
+}
+
+/// Has the audit log written to its end, if the disk takes it.
+pub(super) fn finish_audit(shared: &Shared) {
+    let left = shared.audit.finish(AUDIT_PATIENCE);
+    if left > 0 {
+        error!("the audit log has lost {left} lines: they could not be written in time");
     }
 }
 

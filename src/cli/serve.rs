@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use async_trait::async_trait;
-use log::{info, warn};
+use log::{error, info, warn};
 use pingora::server::configuration::{Opt, ServerConf};
 use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 
-use super::process::{Drain, Ready, Restart, Signals, check_folder, make_folder, remove_pid, tell_reload, writable};
+use super::process::{Drain, Ready, Restart, Signals, check_folder, finish_audit, make_folder, remove_pid, tell_reload, writable};
 use super::{EXIT_USAGE, Serve, complain, environment, say};
 use crate::config;
 use crate::config::snapshot::{Process, Snapshot};
+use crate::ops::audit;
 use crate::ops::live::Current;
 use crate::ops::metrics::Metrics;
 use crate::ops::reload::Reloader;
@@ -115,7 +116,7 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
     let keep = server.add_service(background_service("configuration", KeepConfiguration { shared: Arc::clone(&shared), file }));
     server.add_service(background_service("drain", Drain { shared: Arc::clone(&shared), pid_file: pid_file.clone(), handed_over: Arc::clone(&handed_over) }));
     let tls = process.https.as_ref().map(|https| proxy::tls::settings(&shared).map(|settings| (&https.address, settings)));
-    let mut proxy = proxy::service(&server.configuration, shared);
+    let mut proxy = proxy::service(&server.configuration, Arc::clone(&shared));
     if let Some(listen) = &process.http {
         proxy.add_tcp(listen);
         info!("listening on http://{listen}");
@@ -132,9 +133,12 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
         None => {}
     }
     let proxy = server.add_service(proxy);
+    // No request before there is an audit log for it.
+    proxy.add_dependency(&keep);
     server.add_service(background_service("ready", Ready { pid_file: pid_file.clone(), listen })).add_dependencies([proxy, keep]);
     server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart, handed_over }) });
     // Only INT leads here: every other end is the drain's.
+    finish_audit(&shared);
     remove_pid(&pid_file);
     ExitCode::SUCCESS
 }
@@ -155,6 +159,9 @@ fn keep_sessions(shared: &Shared, process: &Process, state: Option<&Path>) {
 
 /// What has to be true before the host starts: it would panic where nobody sees it, or serve and not say what is wrong.
 fn check(process: &Process, options: &Serve) -> Result<(), String> {
+    if let Some(audit) = &process.audit {
+        audit::check(audit).map_err(|error| format!("audit.path: cannot write {}: {error}", audit.path.display()))?;
+    }
     let pingora = &process.pingora;
     if options.daemon {
         writable(&pingora.pid_file).map_err(|error| format!("pingora.pid_file: cannot write {}: {error}", pingora.pid_file.display()))?;
@@ -201,8 +208,12 @@ struct KeepConfiguration {
 impl BackgroundService for KeepConfiguration {
     async fn start_with_ready_notifier(&self, mut shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         self.shared.live.now().spawn();
+        // Not before: a thread would not outlive the fork of a daemon.
+        if let Err(error) = self.shared.audit.follow(self.shared.live.now().snapshot.process.audit.as_ref()) {
+            error!("no audit log is written: {error}");
+        }
         tokio::spawn(Arc::clone(&self.shared.limits).keep_saving());
-        let mut reloader = Reloader::new(self.file.clone(), &self.shared.live, &self.shared.metrics, tell_reload);
+        let mut reloader = Reloader::new(self.file.clone(), &self.shared.live, &self.shared.metrics, &self.shared.audit, tell_reload);
         // From here on a SIGHUP is no end: the pid file may be written.
         ready.notify_ready();
         tokio::select! {

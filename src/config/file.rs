@@ -218,10 +218,18 @@ fn client_timeouts(section: &Section<'_>) -> ClientTimeouts {
 
 /// Rotation by size is for those who have nothing else that rotates.
 fn audit(section: &Section<'_>, keys: &Keys<'_, '_>) -> Option<Audit> {
-    section.value().note("no audit log is written in this version");
     let path = section.required("path", "a file").and_then(|value| value.text());
     let words = [("none", AuditBodies::None), ("redacted", AuditBodies::Redacted), ("full", AuditBodies::Full)];
-    let bodies = section.get("bodies").and_then(|value| value.choice(&words)).unwrap_or(AuditBodies::None);
+    let bodies = section
+        .get("bodies")
+        .and_then(|value| {
+            value.choice(&words).inspect(|bodies| {
+                if *bodies != AuditBodies::None {
+                    value.unavailable()
+                }
+            })
+        })
+        .unwrap_or(AuditBodies::None);
     let on_full = section.get("on_full").and_then(|value| value.choice(&[("drop", OnFull::Drop), ("block", OnFull::Block)])).unwrap_or(OnFull::Drop);
     let max_bytes = section.get("max_bytes").and_then(|value| value.bytes()).map(|bytes| bytes as u64);
     let keep = section.integer("keep", 0, 1000).and_then(|keep| keep.try_into().ok()).unwrap_or(DEFAULT_AUDIT_FILES);

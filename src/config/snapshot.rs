@@ -56,7 +56,7 @@ pub struct Process {
     pub timeouts: Timeouts,
     /// How long to wait for a client.
     pub client_timeouts: ClientTimeouts,
-    /// The audit log. Not written in this version.
+    /// The audit log.
     pub audit: Option<Audit>,
     /// What all nodes share.
     pub redis: Option<Redis>,
@@ -159,9 +159,9 @@ pub enum OnRedisFailure {
 pub enum AuditBodies {
     /// Nothing.
     None,
-    /// Their shape, without texts.
+    /// Their shape, without texts. Refused in this version.
     Redacted,
-    /// Everything.
+    /// Everything. Refused in this version.
     Full,
 }
 

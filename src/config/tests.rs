@@ -174,13 +174,7 @@ fn trap_31_base_model_names_the_family_that_an_arn_hides() {
 #[test]
 fn what_has_no_effect_yet_is_noted_if_the_operator_wrote_it() {
     let notes = parse(FULL_ADIT, FULL_MODELS, &no_env).unwrap().notes();
-    assert_eq!(
-        notes,
-        [
-            "audit: no audit log is written in this version",
-            "providers.anthropic: the provider is not configured: it has no api_key, and ANTHROPIC_API_KEY is not set; its models answer 503",
-        ]
-    );
+    assert_eq!(notes, ["providers.anthropic: the provider is not configured: it has no api_key, and ANTHROPIC_API_KEY is not set; its models answer 503",]);
     assert_eq!(parse(EMBEDDED_ADIT, EMBEDDED_MODELS, &no_env).unwrap().notes(), Vec::<String>::new());
 }
 

@@ -1,4 +1,4 @@
-//! One line a request, as text or JSON, on the log target `access`.
+//! The record of a request, and its access line: text or JSON, on the log target `access`.
 
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ pub const TARGET: &str = "access";
 /// The same for lines in JSON, which are written as they are.
 pub const JSON_TARGET: &str = "access::json";
 
-/// What an access line tells. No bodies, no credentials.
+/// What is told of a request, here and in the audit log. No bodies, no credentials.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     /// When the request came.
@@ -21,6 +21,14 @@ pub struct Line<'a> {
     pub request_id: &'a str,
     /// Where it came from.
     pub client: &'a str,
+    /// The user, once that is known.
+    pub user: Option<&'a str>,
+    /// How he proved it.
+    pub proof: Option<&'static str>,
+    /// The API the client speaks.
+    pub dialect: &'static str,
+    /// The route's name in metrics.
+    pub route: &'static str,
     /// HTTP method.
     pub method: &'a str,
     /// Path without the query, which may hold secrets.
@@ -35,6 +43,10 @@ pub struct Line<'a> {
     pub bytes: usize,
     /// The model as asked for.
     pub model: &'a str,
+    /// The model's name in the map.
+    pub served: Option<&'a str>,
+    /// The region, of providers that have one.
+    pub region: Option<&'a str>,
     /// The provider and its name for the model.
     pub target: Option<(&'a str, &'a str)>,
     /// The provider's own id of the request.
@@ -45,10 +57,16 @@ pub struct Line<'a> {
     pub tries: &'a str,
     /// Tokens, where known.
     pub usage: Option<Usage>,
+    /// Its cost in billionths of a dollar, where the model has a price.
+    pub nano_usd: Option<u64>,
+    /// Request members that were dropped.
+    pub dropped: &'a [String],
     /// Why the model stopped.
     pub stop: Option<&'a str>,
     /// `complete`, `upstream_failed`, `client_left` or `refused`.
     pub outcome: &'a str,
+    /// A short name of what went wrong.
+    pub error_kind: Option<&'static str>,
     /// What went wrong, in the gateway's own words.
     pub error: Option<&'a str>,
 }
@@ -70,6 +88,9 @@ impl Line<'_> {
             millis(self.duration),
             self.bytes
         );
+        if let Some(user) = self.user {
+            let _ = write!(out, " user={}", Shown(user));
+        }
         if !self.model.is_empty() {
             let _ = write!(out, " model={}", Shown(self.model));
         }
@@ -110,6 +131,7 @@ impl Line<'_> {
             time: humantime::format_rfc3339_millis(self.time).to_string(),
             request_id: self.request_id,
             client: self.client,
+            user: self.user,
             method: self.method,
             path: self.path,
             status: self.status,
@@ -141,6 +163,8 @@ struct Json<'a> {
     time: String,
     request_id: &'a str,
     client: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
     method: &'a str,
     path: &'a str,
     status: u16,
@@ -176,7 +200,7 @@ struct Json<'a> {
 }
 
 /// Milliseconds to one decimal: what a log needs.
-fn tenths(duration: Duration) -> f64 {
+pub(super) fn tenths(duration: Duration) -> f64 {
     (millis(duration) * 10.0).round() / 10.0
 }
 
@@ -195,14 +219,18 @@ impl std::fmt::Display for Shown<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn line<'a>() -> Line<'a> {
+    pub(in crate::ops) fn line<'a>() -> Line<'a> {
         Line {
             time: SystemTime::UNIX_EPOCH,
             request_id: "r1",
             client: "127.0.0.1",
+            user: Some("alice"),
+            proof: Some("api_key"),
+            dialect: "openai",
+            route: "/v1/chat/completions",
             method: "POST",
             path: "/v1/chat/completions",
             status: 200,
@@ -210,13 +238,18 @@ mod tests {
             first_token: Some(Duration::from_millis(1)),
             bytes: 12,
             model: "m\n\"x",
+            served: Some("m"),
+            region: Some("us-east-1"),
             target: Some(("bedrock", "anthropic.claude")),
             upstream_request_id: Some("u-1"),
             attempts: 1,
             tries: "",
             usage: Some(Usage { input_tokens: 2, output_tokens: 3, ..Usage::default() }),
+            nano_usd: Some(1_000_000_700),
+            dropped: &[],
             stop: Some("end_turn"),
             outcome: "complete",
+            error_kind: None,
             error: None,
         }
     }
@@ -226,6 +259,7 @@ mod tests {
         let text = line().text();
         assert!(!text.contains('\n'), "{text}");
         assert!(text.contains(r#" model="m\n\"x" provider=bedrock "#), "{text}");
+        assert!(text.contains(" user=alice "), "{text}");
         assert!(text.contains(" input_tokens=2 output_tokens=3 "), "{text}");
     }
 

@@ -6,14 +6,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 
 use crate::config::snapshot::{Audit, OnFull};
+
+pub mod line;
 
 /// Lines that wait for the writer.
 pub const QUEUE: usize = 8192;
@@ -21,6 +24,8 @@ pub const QUEUE: usize = 8192;
 const BATCH: usize = 64 * 1024;
 /// Between two tries of a write that failed.
 const RETRY: Duration = Duration::from_millis(200);
+/// Between two looks at whether everything is written.
+const LOOK: Duration = Duration::from_millis(5);
 /// A failing disk is told of so often.
 const TELL: Duration = Duration::from_secs(10);
 
@@ -33,6 +38,73 @@ pub struct Counts {
     pub dropped: AtomicU64,
     /// Failures to open, write or rename, each of which is tried again.
     pub errors: AtomicU64,
+    /// Were handed over, and are neither written nor dropped yet.
+    waiting: AtomicU64,
+}
+
+/// The audit log of the process: what it is written by changes with the configuration, what is counted goes on.
+#[derive(Debug, Default)]
+pub struct Trail {
+    writer: ArcSwapOption<Writer>,
+    /// What it was made from. Held by whoever changes it.
+    audit: Mutex<Option<Audit>>,
+    counts: Arc<Counts>,
+}
+
+impl Trail {
+    /// Has lines written as a configuration says from now on. What a file before this one has been given still goes there.
+    ///
+    /// # Errors
+    /// When the file can't be opened; the one before it stays.
+    pub fn follow(&self, audit: Option<&Audit>) -> io::Result<()> {
+        let mut followed = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        if followed.as_ref() == audit {
+            return Ok(());
+        }
+        let writer = audit.map(|audit| Writer::counting(audit, QUEUE, Arc::clone(&self.counts))).transpose()?;
+        self.writer.store(writer.map(Arc::new));
+        *followed = audit.cloned();
+        Ok(())
+    }
+
+    /// Whether lines are written.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.writer.load().is_some()
+    }
+
+    /// Hands a line over, as [`Writer::put`].
+    pub async fn put(&self, line: String) {
+        if let Some(writer) = self.writer.load_full() {
+            writer.put(line).await;
+        }
+    }
+
+    /// The file is opened anew before the next write.
+    pub fn reopen(&self) {
+        if let Some(writer) = &*self.writer.load() {
+            writer.reopen();
+        }
+    }
+
+    /// What became of the lines so far.
+    #[must_use]
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Holds up the caller's thread until every line is in its file, at most so long: for the end of a process. What is left then, which is lost.
+    #[must_use]
+    pub fn finish(&self, limit: Duration) -> u64 {
+        let begun = Instant::now();
+        loop {
+            let left = self.counts.waiting.load(Ordering::Acquire);
+            if left == 0 || begun.elapsed() >= limit {
+                return left;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
 }
 
 /// Hands lines to the writer's thread.
@@ -51,8 +123,12 @@ impl Writer {
     /// # Errors
     /// When the file can't be opened or no thread started.
     pub fn start(audit: &Audit, queue: usize) -> io::Result<Writer> {
+        Writer::counting(audit, queue, Arc::default())
+    }
+
+    fn counting(audit: &Audit, queue: usize, counts: Arc<Counts>) -> io::Result<Writer> {
         let (lines, waiting) = mpsc::channel(queue.max(1));
-        let (counts, reopen) = (Arc::new(Counts::default()), Arc::new(AtomicBool::new(false)));
+        let reopen = Arc::new(AtomicBool::new(false));
         let log = Log {
             file: open(&audit.path)?,
             path: audit.path.clone(),
@@ -68,12 +144,14 @@ impl Writer {
 
     /// Hands a line over, without its line feed. Waits for the writer where lines must not be lost, without holding up a thread.
     pub async fn put(&self, line: String) {
+        self.counts.waiting.fetch_add(1, Ordering::AcqRel);
         let kept = match self.on_full {
             OnFull::Drop => self.lines.try_send(line).is_ok(),
             OnFull::Block => self.lines.send(line).await.is_ok(),
         };
         if !kept {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.waiting.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -121,6 +199,7 @@ impl Log {
             }
             self.write(batch.as_bytes());
             self.counts.written.fetch_add(lines, Ordering::Relaxed);
+            self.counts.waiting.fetch_sub(lines, Ordering::AcqRel);
             batch.clear();
         }
     }
@@ -195,6 +274,14 @@ impl Log {
 fn add(batch: &mut String, line: &str) {
     batch.push_str(line);
     batch.push('\n');
+}
+
+/// Whether an audit log can be written there; for a start that is to fail rather than serve without one.
+///
+/// # Errors
+/// When it can't be opened.
+pub fn check(audit: &Audit) -> io::Result<()> {
+    open(&audit.path).map(drop)
 }
 
 fn open(path: &Path) -> io::Result<File> {

@@ -6,14 +6,17 @@
 //! <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/>
 
 use std::borrow::Cow;
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, histogram_opts,
+    Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, exponential_buckets, histogram_opts,
 };
 
 use crate::chat::Usage;
 use crate::config::snapshot::Trigger;
+use crate::ops::audit::Counts;
 use crate::ops::jwks::Standing;
 use crate::ops::load::Load;
 use crate::ops::targets::Slot;
@@ -94,6 +97,8 @@ pub struct Metrics {
     tried_again: IntCounterVec,
     turned_away: IntCounterVec,
     limited: IntCounterVec,
+    /// Locked, or two who take over at a time would count twice.
+    audit: Mutex<[IntCounter; 3]>,
     buffered: IntGauge,
     target_state: IntGaugeVec,
     issuer_keys: IntGauge,
@@ -119,6 +124,11 @@ impl Metrics {
         };
         let counter = |name: &str, help: &str, labels: &[&str]| {
             let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok::<_, prometheus::Error>(metric)
+        };
+        let lines = |name: &str, help: &str| {
+            let metric = IntCounter::new(name, help)?;
             registry.register(Box::new(metric.clone()))?;
             Ok::<_, prometheus::Error>(metric)
         };
@@ -184,6 +194,11 @@ impl Metrics {
             )?,
             limited: counter("adit_limited_total", "Requests that were refused because they were over a limit, by which.", &["limit"])?,
             turned_away: counter("adit_overload_refusals_total", "Requests that were turned away because the house was full, by what was full.", &["full"])?,
+            audit: Mutex::new([
+                lines("adit_audit_written_total", "Lines in the audit log.")?,
+                lines("adit_audit_dropped_total", "Lines that the audit log has lost, for its writer was behind.")?,
+                lines("adit_audit_errors_total", "Failures to open, write or rename the audit log. Each is tried again.")?,
+            ]),
             buffered: gauge("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?,
             target_state,
             issuer_keys: gauge("adit_token_issuer_keys", "Keys of the token issuer that count.")?,
@@ -303,6 +318,14 @@ impl Metrics {
         let Some(standing) = standing else { return };
         for (outcome, count) in [("fetched", standing.fetched), ("failed", standing.failed)] {
             self.issuer_fetches.with_label_values(&[outcome]).set(number(count));
+        }
+    }
+
+    /// Takes over what became of the lines of the audit log.
+    pub fn observe_audit(&self, counts: &Counts) {
+        let metrics = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
+        for (metric, count) in metrics.iter().zip([&counts.written, &counts.dropped, &counts.errors]) {
+            metric.inc_by(count.load(Ordering::Relaxed).saturating_sub(metric.get()));
         }
     }
 

@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::snapshot::Process;
 use crate::config::{self, Errors, FileRead, Snapshot};
+use crate::ops::audit::Trail;
 use crate::ops::live::{Live, Refused};
 use crate::ops::metrics::{Metrics, Reload};
 use crate::ops::watch::Watch;
@@ -55,6 +56,7 @@ pub struct Reloader<'a> {
     file: Option<PathBuf>,
     live: &'a Live,
     metrics: &'a Metrics,
+    audit: &'a Trail,
     tell: fn(Progress),
     hangup: Option<Signal>,
     changed: Arc<Notify>,
@@ -69,12 +71,12 @@ pub struct Reloader<'a> {
 
 impl<'a> Reloader<'a> {
     /// For a process that has just begun. From now on SIGHUP does not end it. Within a tokio runtime.
-    pub fn new(file: Option<PathBuf>, live: &'a Live, metrics: &'a Metrics, tell: fn(Progress)) -> Self {
+    pub fn new(file: Option<PathBuf>, live: &'a Live, metrics: &'a Metrics, audit: &'a Trail, tell: fn(Progress)) -> Self {
         let hangup = signal(SignalKind::hangup()).inspect_err(|error| error!("cannot listen to SIGHUP: {error}")).ok();
         let changed = Arc::new(Notify::new());
         let watch = Arc::new(Mutex::new(Watch::new(Arc::clone(&changed))));
         let Snapshot { files, process, .. } = live.now().snapshot.clone();
-        Reloader { file, live, metrics, tell, hangup, changed, watch, read: files, begun: process, waiting: Vec::new() }
+        Reloader { file, live, metrics, audit, tell, hangup, changed, watch, read: files, begun: process, waiting: Vec::new() }
     }
 
     /// Reloads whenever there is reason to, for ever. What keeps new providers usable runs in this tokio runtime.
@@ -103,6 +105,8 @@ impl<'a> Reloader<'a> {
     async fn reload(&mut self, file: &Path, why: Why) {
         if why == Why::Signal {
             (self.tell)(Progress::Begun);
+            // Also where the configuration is bad: whoever rotates the log asks for no more than this.
+            self.audit.reopen();
         }
         let (name, watch, last) = (file.to_owned(), Arc::clone(&self.watch), self.read.clone());
         let reading = tokio::task::spawn_blocking(move || read(&name, &mut watch.lock().unwrap_or_else(PoisonError::into_inner), last));
@@ -148,6 +152,9 @@ impl<'a> Reloader<'a> {
         }
         self.waiting = waiting;
         let (models, providers) = (snapshot.models.models.len(), snapshot.models.providers.len());
+        if let Err(error) = self.audit.follow(snapshot.process.audit.as_ref()) {
+            error!("the audit log stays as it was, the new one can't be opened: {error}");
+        }
         let next = self.live.now().renewed(snapshot);
         next.spawn();
         let loaded = next.loaded;

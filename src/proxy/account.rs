@@ -1,6 +1,6 @@
-//! After the last byte: metrics and the access line, once per request, however it ended.
+//! After the last byte: metrics, the access line and the audit line, once per request, however it ended.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use log::{info, warn};
 use pingora::Error;
@@ -8,13 +8,14 @@ use pingora_proxy::Session;
 
 use crate::config::snapshot::AccessLog;
 use crate::ops::access_log::{self, Line};
+use crate::ops::audit;
 use crate::ops::metrics::{Labels, Metrics, Outcome};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::client_left;
 use crate::proxy::{Shared, limits};
 
-/// Books a request that has ended.
-pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, ctx: &mut Ctx) {
+/// Books a request that has ended; its line for the audit log, if it has one.
+pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, ctx: &mut Ctx) -> Option<String> {
     let ended = Instant::now();
     // What passed before the client left was paid for.
     if let Some(exchange) = ctx.exchange.as_mut()
@@ -52,36 +53,65 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
             },
         );
     }
-    let format = ctx.process().access_log;
-    if format == AccessLog::Off || !log::log_enabled!(target: access_log::TARGET, log::Level::Info) {
-        return;
-    }
-    let client = ctx.client.map_or_else(String::new, |address| address.to_string());
     let head = session.req_header();
+    let client = ctx.client.map_or_else(String::new, |address| address.to_string());
     let tries = ctx.exchange.as_ref().map_or_else(String::new, |exchange| exchange.tries.path());
-    let line = Line {
+    let told = Told { status, outcome, duration, first_token, client: &client, tries: &tries, bytes: session.body_bytes_sent() };
+    let line = line(ctx, head.method.as_str(), head.uri.path(), &told);
+    let format = ctx.process().access_log;
+    if format != AccessLog::Off && log::log_enabled!(target: access_log::TARGET, log::Level::Info) {
+        match format {
+            AccessLog::Json => info!(target: access_log::JSON_TARGET, "{}", line.json()),
+            _ => info!(target: access_log::TARGET, "{}", line.text()),
+        }
+    }
+    // Whoever watches the gateway asks for these all the time; they reach no model.
+    let page = matches!(ctx.route, "/health" | "/ready" | "/metrics");
+    (!page && shared.audit.is_kept()).then(|| audit::line::json(&line))
+}
+
+/// What is only known once a request has ended.
+struct Told<'a> {
+    status: u16,
+    outcome: &'static str,
+    duration: Duration,
+    first_token: Option<Duration>,
+    client: &'a str,
+    tries: &'a str,
+    bytes: usize,
+}
+
+fn line<'a>(ctx: &'a Ctx, method: &'a str, path: &'a str, told: &Told<'a>) -> Line<'a> {
+    let exchange = ctx.exchange.as_ref();
+    let route = exchange.map(|exchange| &exchange.route).or(ctx.routed.as_ref());
+    Line {
         time: ctx.received,
         request_id: &ctx.request_id,
-        client: &client,
-        method: head.method.as_str(),
-        path: head.uri.path(),
-        status,
-        duration,
-        first_token,
-        bytes: session.body_bytes_sent(),
+        client: told.client,
+        user: ctx.principal.as_ref().map(|principal| principal.name.as_ref()),
+        proof: ctx.principal.as_ref().map(|principal| principal.proof.as_str()),
+        dialect: ctx.dialect.as_str(),
+        route: ctx.route,
+        method,
+        path,
+        status: told.status,
+        duration: told.duration,
+        first_token: told.first_token,
+        bytes: told.bytes,
         model: &ctx.model,
-        target: ctx.exchange.as_ref().map(|exchange| (exchange.route.target.provider.name.as_str(), exchange.route.target.model.as_str())),
-        upstream_request_id: ctx.exchange.as_ref().and_then(|exchange| exchange.upstream_request_id.as_deref()),
-        attempts: ctx.exchange.as_ref().map_or(0, |exchange| exchange.attempts),
-        tries: &tries,
-        usage: ctx.exchange.as_ref().and_then(|exchange| exchange.facts.usage),
-        stop: ctx.exchange.as_ref().and_then(|exchange| exchange.facts.stop),
-        outcome,
-        error,
-    };
-    match format {
-        AccessLog::Json => info!(target: access_log::JSON_TARGET, "{}", line.json()),
-        _ => info!(target: access_log::TARGET, "{}", line.text()),
+        served: route.and_then(|route| route.model.as_ref()).map(|model| model.name.as_str()),
+        region: exchange.and_then(|exchange| exchange.route.target.provider.region()),
+        target: exchange.map(|exchange| (exchange.route.target.provider.name.as_str(), exchange.route.target.model.as_str())),
+        upstream_request_id: exchange.and_then(|exchange| exchange.upstream_request_id.as_deref()),
+        attempts: exchange.map_or(0, |exchange| exchange.attempts),
+        tries: told.tries,
+        usage: exchange.and_then(|exchange| exchange.facts.usage),
+        nano_usd: exchange.and_then(limits::cost),
+        dropped: exchange.map_or(&[], |exchange| &exchange.dropped),
+        stop: exchange.and_then(|exchange| exchange.facts.stop),
+        outcome: told.outcome,
+        error_kind: ctx.error.as_ref().map(|error| error.kind.as_str()),
+        error: ctx.error.as_ref().map(|error| error.message.as_ref()),
     }
 }
 

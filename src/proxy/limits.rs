@@ -120,6 +120,11 @@ fn used(exchange: &Exchange, held: Used, budget: bool) -> Used {
     }
 }
 
+/// What the tokens of an answer cost, where that is known.
+pub(super) fn cost(exchange: &Exchange) -> Option<u64> {
+    Some(price(&exchange.route)?.nano_usd(exchange.facts.usage.as_ref()?))
+}
+
 fn price(route: &Route) -> Option<Price> {
     route.model.as_ref()?.price
 }

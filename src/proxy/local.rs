@@ -89,6 +89,7 @@ pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session:
         Page::Ready => ready(current, shared.live.refused()),
         Page::Metrics => {
             shared.metrics.observe(&shared.load, current.targets.states(Instant::now()));
+            shared.metrics.observe_audit(shared.audit.counts());
             shared.metrics.observe_issuer(current.issuer.as_deref().map(Issuer::standing));
             let (body, content_type) = shared.metrics.render().map_err(|_| ApiError::new(ErrorKind::Internal, "The metrics could not be written."))?;
             Reply { status: 200, content_type, body }

@@ -42,6 +42,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use tokio::sync::watch;
 
 use crate::dialect::Dialect;
+use crate::ops::audit::Trail;
 use crate::ops::limits::Limits;
 use crate::ops::live::{Current, Live};
 use crate::ops::load::Load;
@@ -73,6 +74,8 @@ pub struct Shared {
     remote: Arc<Remote>,
     /// Counters and histograms.
     pub metrics: Metrics,
+    /// The audit log.
+    pub audit: Trail,
     /// Failures, used codes, and what signs sessions.
     auth: auth::Memory,
     /// Turns true when the last requests of a stopping process are to end.
@@ -104,6 +107,7 @@ impl Shared {
             signing_keys: sigv4::SigningKeys::default(),
             remote: Arc::default(),
             metrics,
+            audit: Trail::default(),
             auth: auth::Memory::default(),
             ending: watch::Sender::new(false),
             connections: watch::Sender::new(0),
@@ -257,7 +261,9 @@ impl ProxyHttp for Gateway {
         if let Some(exchange) = &ctx.exchange {
             downstream::restore(session.as_mut(), &exchange.control);
         }
-        account::settle(&self.shared, session, error, ctx);
+        if let Some(line) = account::settle(&self.shared, session, error, ctx) {
+            self.shared.audit.put(line).await;
+        }
         if ctx.keep_connection {
             front::keep(session);
         }

@@ -189,6 +189,15 @@ impl Provider {
         self.bedrock().is_some_and(|bedrock| bedrock::arn_region(model_id) == Some(&bedrock.region))
     }
 
+    /// The region it is asked in, where it has one.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        match &self.kind {
+            ProviderKind::Bedrock(bedrock) => Some(&bedrock.region),
+            _ => None,
+        }
+    }
+
     /// Why the provider cannot be used as it is configured.
     #[must_use]
     pub fn unavailable(&self) -> Option<&'static str> {
