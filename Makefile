@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz soak hostile image-steps clean
+.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz soak hostile audit image-steps clean
 
 FUZZ_SECONDS ?= 60
 # CI says --dev: a build without optimization is there much sooner, and a short run needs no speed.
@@ -82,6 +82,10 @@ soak: ## 2,000 idle streams and 200 stuck readers for SOAK_MINUTES (10): memory 
 hostile: ## 10,000 generated bad requests on raw sockets (HOSTILE_REQUESTS, HOSTILE_SEED): no crash, no hang, nobody gets another's answer
 	@tests/setup.sh system
 	@HOSTILE_REQUESTS=$${HOSTILE_REQUESTS:-10000} cargo test --locked --test hostile -- --nocapture thousands 2>&1 | grep -av ' DEBUG '; exit $${PIPESTATUS[0]}
+
+audit: ## 100,000 requests through rotation of the audit log (AUDIT_REQUESTS): a line for each, and the tokens of the metrics
+	@tests/setup.sh system
+	@AUDIT_REQUESTS=$${AUDIT_REQUESTS:-100000} cargo test --locked --test audit -- --nocapture every_request 2>&1 | grep -av ' DEBUG \| INFO '; exit $${PIPESTATUS[0]}
 
 clean: ## remove what was built and installed here
 	cargo clean
