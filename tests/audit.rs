@@ -138,6 +138,16 @@ fn no_secret_is_told_in_logs_lines_metrics_or_answers() {
             }
         }
     }
+    // Its own answer apart, a session's token is told by nobody.
+    let made = gateway.post("/auth/session", &format!("x-api-key: {KEY}\r\n"), "{}").json();
+    let token = made["token"].as_str().unwrap();
+    for (header, path) in [("authorization: Bearer ", "/v1/chat/completions"), ("x-api-key: ", "/v1/messages")] {
+        let answer = gateway.post(path, &format!("{header}{token}\r\n"), CHAT);
+        told += &format!("{:?}{}", answer.headers, answer.text());
+        let answer = gateway.post(path, &format!("{header}{token}x\r\n"), CHAT);
+        assert_eq!(answer.status, 401);
+        told += &format!("{:?}{}", answer.headers, answer.text());
+    }
     let mut client = gateway.connect();
     client.call("GET", "/metrics", &format!("x-api-key: {KEY}\r\n"), b"");
     let metrics = client.answer();
@@ -146,16 +156,18 @@ fn no_secret_is_told_in_logs_lines_metrics_or_answers() {
     drop(client);
     stop(&mut gateway);
     let lines = lines(&gateway);
-    assert_eq!(lines.len(), 32);
+    assert_eq!(lines.len(), 32 + 5);
     for user in [Value::from("alice"), Value::Null] {
         assert!(lines.iter().any(|line| line["user"] == user), "no line of {user}");
     }
-    assert!(lines.iter().any(|line| line["proof"] == "api_key" && line["status"] == 200));
+    for proof in ["api_key", "session"] {
+        assert!(lines.iter().any(|line| line["proof"] == proof && line["status"] == 200), "nobody came with {proof}");
+    }
     told += &lines.iter().map(Value::to_string).collect::<String>();
     let log = gateway.log.text();
     assert!(log.contains(" user=alice "), "the access line does not tell the user");
     told += &log;
-    for secret in [KEY, WRONG, QUERY, CODE, AWS] {
+    for secret in [KEY, WRONG, QUERY, CODE, AWS, token] {
         assert!(!told.contains(secret), "{secret} is told");
     }
 }
