@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::cursor::Section;
 use super::env::Environment;
-use super::file::Keys;
 use super::snapshot::{Auth, Budget, CertificateUser, Grant, Jwt, Models, Modes, Page, UserLimits};
+use super::top::Keys;
 use crate::provider::endpoint::Endpoint;
 
 /// `auth.mode` and `AUTH_MODE`.

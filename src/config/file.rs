@@ -16,6 +16,7 @@ use super::snapshot::{
     AccessLog, Audit, AuditBodies, Budget, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles, RemoteHost,
     Timeouts, UserLimits,
 };
+use super::top::Keys;
 
 /// Where the gateway listens unless told otherwise: this machine only.
 const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -43,37 +44,6 @@ pub(super) fn read(root: Option<Value<'_>>, env: &Environment<'_>, folder: &Path
         section.finish();
     }
     file
-}
-
-/// A section that may be missing as a whole.
-pub(super) struct Keys<'s, 'n> {
-    section: Option<&'s Section<'n>>,
-    folder: &'s Path,
-    /// What it names and has been read, for who watches them.
-    read: RefCell<Vec<FileRead>>,
-}
-
-impl<'n> Keys<'_, 'n> {
-    pub(super) fn get(&self, name: &'static str) -> Option<Value<'n>> {
-        self.section?.get(name)
-    }
-
-    pub(super) fn section<T>(&self, name: &'static str, read: impl FnOnce(&Section<'n>) -> T) -> Option<T> {
-        self.section?.section(name, read)
-    }
-
-    /// Where a file is, from the root: a daemon leaves its folder.
-    pub(super) fn file(&self, written: &str) -> PathBuf {
-        let path = self.folder.join(written);
-        std::path::absolute(&path).unwrap_or(path)
-    }
-
-    /// Reads a text file that the configuration depends on: when it changes, so does the configuration.
-    pub(super) fn read_text(&self, path: &Path) -> std::io::Result<String> {
-        let text = std::fs::read_to_string(path);
-        self.read.borrow_mut().push(FileRead::new(path, text.as_deref().ok()));
-        text
-    }
 }
 
 fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {

@@ -26,6 +26,7 @@ mod provider;
 mod secret;
 pub mod snapshot;
 mod tls;
+mod top;
 mod tree;
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::cursor::{Section, Value};
-use super::file::Keys;
 use super::snapshot::{Clients, Https, Identity};
+use super::top::Keys;
 
 /// Reads the section; every file is checked, also where another one is wrong.
 pub(super) fn https(section: &Section<'_>, keys: &Keys<'_, '_>, expected: &str, address: fn(&str) -> Option<String>) -> Option<Https> {

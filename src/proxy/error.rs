@@ -29,6 +29,13 @@ pub(super) struct Refusal {
     pub(super) close: bool,
 }
 
+impl Refusal {
+    /// One that ends the connection.
+    pub(super) fn closing(error: ApiError) -> Self {
+        Refusal { error, allow: None, close: true }
+    }
+}
+
 impl From<ApiError> for Refusal {
     fn from(error: ApiError) -> Self {
         Refusal { error, allow: None, close: false }
@@ -185,4 +192,22 @@ pub(super) fn stopping() -> ApiError {
 
 pub(super) fn no_exchange() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "an upstream phase without an exchange")
+}
+
+/// As much of a foreign text as an error message should repeat.
+pub(super) fn clip(text: &str) -> &str {
+    const MOST: usize = 128;
+    let end = text.char_indices().nth(MOST).map_or(text.len(), |(at, _)| at);
+    text.get(..end).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_repeat_little_of_what_a_client_sent() {
+        assert_eq!(clip(&"ä".repeat(200)).chars().count(), 128);
+        assert_eq!(clip("short"), "short");
+    }
 }

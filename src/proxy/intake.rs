@@ -4,38 +4,33 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use http::{Method, Version, header};
+use bytes::Bytes;
+use http::{Method, Version};
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind, read};
-use crate::config::snapshot::{Process, Provider, ProviderKind, Snapshot};
+use crate::config::snapshot::{Provider, ProviderKind, Snapshot};
 use crate::dialect::{self, Dialect, Place, Surface};
 use crate::ops::live::Current;
-use crate::ops::load::Full;
 use crate::policy::affinity::TargetKey;
 use crate::policy::route::{self, View, Wish};
 use crate::proxy::auth::Who;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
-use crate::proxy::error::{Refusal, describe, overloaded, stopping};
+use crate::proxy::error::{Refusal, clip, stopping};
+use crate::proxy::files::Files;
 use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
-use crate::proxy::remote::Files;
 use crate::proxy::session as session_page;
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, auth, downstream, limits, next, permission, sigv4, upstream};
+use crate::proxy::{Shared, auth, body, downstream, limits, next, permission, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
 /// The longest request id a client may choose.
 const LONGEST_REQUEST_ID: usize = 128;
-/// A body is given this much room at once; more only as it comes, so that a length that lies costs nothing.
-const FIRST_BODY_BUFFER: usize = 256 * 1024;
-/// So many bytes of a request body buy a second more for the rest: no line is slower than that, and whoever is holds a place on purpose.
-const SLOWEST_BYTES_PER_SECOND: usize = 500;
 /// The longest path and query. Model ids, the longest thing in a path, have at most 2048 characters.
 const LONGEST_URI: usize = 8 * 1024;
 /// All headers together, names and values. The longest that clients need are a token and a trace: both are a few KiB.
@@ -96,7 +91,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     if is_excessive(head) {
         ctx.dialect = dialect::nearest(path);
-        return Err(closing(excessive_head()));
+        return Err(Refusal::closing(excessive_head()));
     }
     if let Some(page) = Page::of(path) {
         ctx.route = page.route();
@@ -121,7 +116,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     let Some(place) = dialect::place(path) else {
         ctx.dialect = dialect::nearest(path);
-        return Err(ApiError::new(ErrorKind::NotFound, format!("Unknown path: {}.", local::clip(path))).into());
+        return Err(ApiError::new(ErrorKind::NotFound, format!("Unknown path: {}.", clip(path))).into());
     };
     let place = Known::of(place);
     ctx.surface = place.surface;
@@ -132,7 +127,8 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if ctx.surface.is_some() {
         allow(&head.method, &[Method::POST], "POST")?;
     }
-    limits::flood(shared, ctx)?;
+    // The body is not read: the connection is of no more use.
+    limits::flood(shared, ctx).map_err(Refusal::closing)?;
     let signed = match auth::authenticate(shared, session, ctx).await? {
         Who::Proven(principal) => {
             ctx.principal = Some(principal);
@@ -142,12 +138,12 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     };
     // Which providers there are, and in what state, is not for strangers.
     let place = place?;
-    ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| turned_away(shared, full))?);
+    ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| body::turned_away(shared, full))?);
     ctx.in_flight = Some(shared.metrics.begin());
     let body = tokio::select! {
         biased;
-        body = read_body(shared, session, ctx, usize::MAX) => body?,
-        () = shared.ended() => return Err(closing(stopping())),
+        body = body::read(shared, session, ctx, usize::MAX) => body?,
+        () = shared.ended() => return Err(Refusal::closing(stopping())),
     };
     if let Some(signed) = signed {
         ctx.principal = Some(ctx.timed(|ctx| sigv4::prove(&signed, &body, &shared.signing_keys, ctx.dialect))?);
@@ -176,12 +172,6 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     upstream::to_pump(shared, session, ctx);
     Ok(Accepted::Exchange)
-}
-
-/// What a client is told that comes when the house is full.
-pub(super) fn turned_away(shared: &Shared, full: Full) -> Refusal {
-    shared.metrics.turned_away(full.as_str());
-    closing(overloaded())
 }
 
 /// Decides where a request goes and what becomes of it.
@@ -253,60 +243,6 @@ fn allow(method: &Method, allowed: &[Method], header: &'static str) -> Result<()
     }
     let error = ApiError::new(ErrorKind::MethodNotAllowed, format!("This path takes {header}."));
     Err(Refusal { error, allow: Some(header), close: false })
-}
-
-/// Reads the whole body, with a length or in chunks, up to the limit of the configuration or a lower one.
-pub(super) async fn read_body(shared: &Shared, session: &mut Session, ctx: &mut Ctx, most: usize) -> Result<Bytes, Refusal> {
-    let Process { max_body_bytes: limit, client_timeouts, overload, .. } = &ctx.current.snapshot.process;
-    let (limit, patience) = (most.min(*limit), client_timeouts.body);
-    let head = session.req_header();
-    let announced = match head.headers.get(header::CONTENT_LENGTH) {
-        None => None,
-        Some(length) => {
-            let length = length.to_str().ok().and_then(|length| length.trim().parse::<usize>().ok());
-            Some(length.ok_or_else(|| closing(ApiError::new(ErrorKind::InvalidRequest, "The content-length is not a number.")))?)
-        }
-    };
-    if announced.is_some_and(|length| length > limit) {
-        return Err(too_large(limit));
-    }
-    if head.headers.get(header::EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
-        session.as_downstream_mut().write_continue_response().await.map_err(|cause| closing(describe(&cause)))?;
-    }
-    let mut body = BytesMut::with_capacity(announced.unwrap_or(0).min(FIRST_BODY_BUFFER));
-    let begun = tokio::time::Instant::now();
-    loop {
-        let earned = Duration::from_secs((body.len() / SLOWEST_BYTES_PER_SECOND) as u64);
-        let deadline = (begun + patience + earned).min(tokio::time::Instant::now() + patience);
-        let Some(piece) = next_piece(session, deadline).await? else { break };
-        if body.len() + piece.len() > limit {
-            return Err(too_large(limit));
-        }
-        if let Some(place) = &mut ctx.place {
-            place.hold(piece.len(), overload).map_err(|full| turned_away(shared, full))?;
-        }
-        body.extend_from_slice(&piece);
-    }
-    if announced.is_some_and(|length| length != body.len()) {
-        return Err(closing(ApiError::new(ErrorKind::InvalidRequest, "The body is shorter than its content-length.")));
-    }
-    Ok(body.freeze())
-}
-
-/// The next piece of the body. Pingora has a limit of its own for HTTP/1.1, which is the same, and none for HTTP/2.
-async fn next_piece(session: &mut Session, deadline: tokio::time::Instant) -> Result<Option<Bytes>, Refusal> {
-    match tokio::time::timeout_at(deadline, session.read_request_body()).await {
-        Ok(read) => read.map_err(|cause| closing(describe(&cause.into_down()))),
-        Err(_) => Err(closing(ApiError::new(ErrorKind::RequestTimeout, "The request body took too long to arrive."))),
-    }
-}
-
-fn too_large(limit: usize) -> Refusal {
-    closing(ApiError::new(ErrorKind::TooLarge, format!("The request body is larger than {limit} bytes.")))
-}
-
-fn closing(error: ApiError) -> Refusal {
-    Refusal { error, allow: None, close: true }
 }
 
 /// Whether providers can be used; why the last one that was asked for cannot.

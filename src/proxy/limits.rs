@@ -18,7 +18,6 @@ use crate::policy::limit::{Ask, Level, Limit, Over, Standing, Used};
 use crate::policy::route::Route;
 use crate::proxy::Shared;
 use crate::proxy::ctx::{Ctx, Exchange};
-use crate::proxy::error::Refusal;
 use crate::wire::json::{self, Raw};
 
 /// Of English text a token has four bytes and more, of other text and of JSON fewer: so many are not too many.
@@ -64,15 +63,14 @@ pub(super) fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mut Ctx)
 ///
 /// # Errors
 /// 429.
-pub(super) fn flood(shared: &Shared, ctx: &Ctx) -> std::result::Result<(), Refusal> {
+pub(super) fn flood(shared: &Shared, ctx: &Ctx) -> std::result::Result<(), ApiError> {
     let (Some(most), Some(address)) = (ctx.process().per_address, ctx.client) else { return Ok(()) };
     if !shared.flood.is_over(address, most) {
         return Ok(());
     }
     shared.metrics.limited("address");
     let error = ApiError::new(ErrorKind::RateLimited, "Too many requests from this address.");
-    // Its body is not read: the connection is of no more use.
-    Err(Refusal { error: ApiError { retry_after: Some("1".to_owned()), ..error }, allow: None, close: true })
+    Err(ApiError { retry_after: Some("1".to_owned()), ..error })
 }
 
 /// Requests in a second, by address. The estimate errs upwards, never downwards, and its memory does not grow with the addresses: right for a guard, wrong

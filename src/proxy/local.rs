@@ -22,6 +22,7 @@ use crate::policy::health::Fitness;
 use crate::policy::route;
 use crate::proxy::brand::brand;
 use crate::proxy::ctx::Ctx;
+use crate::proxy::error::clip;
 use crate::proxy::{Shared, permission};
 use crate::wire::json::{Object, Text};
 
@@ -182,13 +183,6 @@ fn model(encoded: &str, ctx: &Ctx, current: &Current) -> Result<Reply, ApiError>
     }
 }
 
-/// As much of a foreign text as an error message should repeat.
-pub(super) fn clip(text: &str) -> &str {
-    const MOST: usize = 128;
-    let end = text.char_indices().nth(MOST).map_or(text.len(), |(at, _)| at);
-    text.get(..end).unwrap_or(text)
-}
-
 /// Readiness without the names of providers.
 fn bare(status: u16) -> Reply {
     let word = if status == 200 { "ready" } else { "not ready" };
@@ -263,11 +257,5 @@ mod tests {
         ] {
             assert_eq!(Page::of(path), page, "{path}");
         }
-    }
-
-    #[test]
-    fn messages_repeat_little_of_what_a_client_sent() {
-        assert_eq!(clip(&"ä".repeat(200)).chars().count(), 128);
-        assert_eq!(clip("short"), "short");
     }
 }

@@ -8,12 +8,14 @@
 
 mod account;
 mod auth;
+mod body;
 mod brand;
 mod client;
 mod ctx;
 mod downstream;
 mod error;
 mod fanout;
+mod files;
 mod front;
 mod headers;
 mod intake;

@@ -9,7 +9,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use crate::chat::{ApiError, ErrorKind};
 use crate::config::snapshot::{Model, ModelMap, Models};
 use crate::policy::auth::Principal;
-use crate::proxy::local::clip;
+use crate::proxy::error::clip;
 
 /// Path segments of providers' own APIs in front of a model's name.
 const BEFORE_A_MODEL: &[&str] = &["model", "models", "deployments", "engines", "endpoints", "provisioned-model-throughput"];

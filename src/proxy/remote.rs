@@ -12,7 +12,6 @@
 //!
 //! What was fetched, or could not be, is kept for the request's next target.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,6 +29,7 @@ use crate::ops::remote::{Fetched, Remote, Trouble};
 use crate::proxy::Shared;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::error::{overloaded, stopping};
+use crate::proxy::files::Got;
 use crate::proxy::plan::{Speaks, speaks};
 use crate::proxy::tries::{Saved, Tries};
 use crate::translate::Question;
@@ -44,32 +44,6 @@ const MOST_URLS: usize = 32;
 const OFF: &str = "remote files are off: the gateway does not fetch URLs, and this model takes none. Send the file itself";
 const IMAGES: &str = "the URL leads to no PNG, JPEG, GIF or WebP image";
 const DOCUMENTS: &str = "the URL leads to no PDF, CSV, DOC, DOCX, XLS, XLSX, HTML, TXT or MD file";
-
-/// The files of one request.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Files {
-    /// Where its body names them; `None` before anybody needed to know.
-    links: Option<Arc<[Link]>>,
-    /// What came of their URLs.
-    got: BTreeMap<String, Result<Arc<Got>, Trouble>>,
-}
-
-impl Files {
-    /// Bytes that are kept.
-    pub(super) fn bytes(&self) -> usize {
-        self.got.values().flatten().map(|got| got.base64.len() + got.text.as_ref().map_or(0, String::len)).sum()
-    }
-}
-
-/// A file, ready to stand in a request.
-#[derive(Debug)]
-struct Got {
-    /// `None` for what no model reads.
-    media_type: Option<&'static str>,
-    base64: String,
-    /// The same, if it is text.
-    text: Option<String>,
-}
 
 /// What a target wants fetched.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -19,7 +19,7 @@ use crate::policy::auth::session;
 use crate::proxy::brand::brand;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::error::Refusal;
-use crate::proxy::{Shared, auth, intake};
+use crate::proxy::{Shared, auth, body};
 use crate::wire::json::{self, Kind, Object};
 
 /// Where sessions are made.
@@ -33,8 +33,8 @@ const LONGEST_BODY: usize = 4096;
 /// As for any request; 400 for a body that can't be read.
 pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx) -> Result<(), Refusal> {
     auth::key_for_session(shared, session.req_header(), ctx)?;
-    ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| intake::turned_away(shared, full))?);
-    let body = intake::read_body(shared, session, ctx, LONGEST_BODY).await?;
+    ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| body::turned_away(shared, full))?);
+    let body = body::read(shared, session, ctx, LONGEST_BODY).await?;
     let head = session.req_header();
     // Once more: somebody may have failed with it in the meantime.
     let (text, key) = auth::key_for_session(shared, head, ctx)?;

@@ -21,7 +21,7 @@ use crate::policy::affinity::{Pins, TargetKey};
 use crate::policy::health::{Health, Role, Verdict};
 use crate::policy::retry;
 use crate::policy::route::{Route, Way};
-use crate::proxy::remote::Files;
+use crate::proxy::files::Files;
 
 /// What a client asked, for as long as it may have to be planned again.
 #[derive(Clone, Debug)]
