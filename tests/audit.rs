@@ -5,6 +5,7 @@
 mod common;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::{Gateway, PATIENCE, Upstream};
 use serde_json::Value;
@@ -54,6 +55,7 @@ fn every_request_has_its_line_through_rotation_under_load_and_the_tokens_are_tho
     let mut gateway = Gateway::start(upstream.address, "audit: { path: audit.jsonl, on_full: block }");
     serve(upstream);
     let house = &gateway;
+    let asked = &AtomicU64::new(0);
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
             scope.spawn(move || {
@@ -69,6 +71,7 @@ fn every_request_has_its_line_through_rotation_under_load_and_the_tokens_are_tho
                     };
                     client.call("POST", path, &id, body.as_bytes());
                     let answer = client.answer();
+                    asked.fetch_add(1, Ordering::Relaxed);
                     assert_eq!(answer.status, status, "{}", answer.text());
                     if answer.header("connection") == Some("close") {
                         client = house.connect();
@@ -83,6 +86,7 @@ fn every_request_has_its_line_through_rotation_under_load_and_the_tokens_are_tho
                             assert!(begun.elapsed() < PATIENCE, "no new file");
                             // Another request, or there is nothing to write.
                             assert_eq!(house.get("/v1/models/nobody-has-it").status, 404);
+                            asked.fetch_add(1, Ordering::Relaxed);
                         }
                     }
                 }
@@ -96,7 +100,7 @@ fn every_request_has_its_line_through_rotation_under_load_and_the_tokens_are_tho
         let all = sum(&metrics, "adit_requests_total{", "route=\"/") - sum(&metrics, "adit_requests_total{", "route=\"/metrics\"")
             + sum(&metrics, "adit_requests_total{", "route=\"unknown\"")
             - sum(&metrics, "adit_requests_total{", "route=\"/health\"");
-        if sum(&metrics, "adit_audit_written_total", "") == all {
+        if all == asked.load(Ordering::Relaxed) && sum(&metrics, "adit_audit_written_total", "") == all {
             break metrics;
         }
         assert!(begun.elapsed() < PATIENCE, "{metrics}");
