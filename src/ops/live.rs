@@ -10,6 +10,7 @@ use crate::ops::jwks::Issuer;
 use crate::ops::random;
 use crate::ops::targets::Targets;
 use crate::ops::upstreams::Upstreams;
+use crate::policy::auth::Principal;
 use crate::policy::auth::key::Keyring;
 
 /// A configuration with the live state of its providers and targets.
@@ -23,10 +24,16 @@ pub struct Current {
     pub targets: Targets,
     /// Keys of users.
     pub keyring: Keyring,
+    /// Whoever comes, where nobody has to prove anything.
+    pub anybody: Principal,
     /// The keys of whoever issues tokens, where they count.
     pub issuer: Option<Arc<Issuer>>,
     /// When it was read.
     pub loaded: SystemTime,
+}
+
+fn anybody(snapshot: &Snapshot) -> Principal {
+    Principal::anybody(snapshot.process.default_limits.unwrap_or_default())
 }
 
 /// The issuer whose tokens count.
@@ -42,8 +49,8 @@ impl Current {
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (Upstreams::new(&snapshot.models), Targets::default().renewed(&snapshot.models));
-        let (keyring, issuer) = (keyring(&snapshot), issuer(&snapshot, None));
-        Current { snapshot, upstreams, targets, keyring, issuer, loaded: SystemTime::now() }
+        let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, None));
+        Current { snapshot, upstreams, targets, keyring, anybody, issuer, loaded: SystemTime::now() }
     }
 
     /// Starts what keeps credentials, addresses and keys fresh, where it does not run already, in the current tokio runtime.
@@ -58,8 +65,8 @@ impl Current {
     #[must_use]
     pub fn renewed(&self, snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (self.upstreams.renewed(&snapshot.models), self.targets.renewed(&snapshot.models));
-        let (keyring, issuer) = (keyring(&snapshot), issuer(&snapshot, self.issuer.as_ref()));
-        Current { snapshot, upstreams, targets, keyring, issuer, loaded: SystemTime::now() }
+        let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, self.issuer.as_ref()));
+        Current { snapshot, upstreams, targets, keyring, anybody, issuer, loaded: SystemTime::now() }
     }
 }
 

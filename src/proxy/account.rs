@@ -53,21 +53,26 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
             },
         );
     }
+    let format = ctx.process().access_log;
+    let logged = format != AccessLog::Off && log::log_enabled!(target: access_log::TARGET, log::Level::Info);
+    // Whoever watches the gateway asks for these all the time; they reach no model.
+    let page = matches!(ctx.route, "/health" | "/ready" | "/metrics");
+    let audited = !page && shared.audit.is_kept();
+    if !logged && !audited {
+        return None;
+    }
     let head = session.req_header();
     let client = ctx.client.map_or_else(String::new, |address| address.to_string());
     let tries = ctx.exchange.as_ref().map_or_else(String::new, |exchange| exchange.tries.path());
     let told = Told { status, outcome, duration, first_token, client: &client, tries: &tries, bytes: session.body_bytes_sent() };
     let line = line(ctx, head.method.as_str(), head.uri.path(), &told);
-    let format = ctx.process().access_log;
-    if format != AccessLog::Off && log::log_enabled!(target: access_log::TARGET, log::Level::Info) {
+    if logged {
         match format {
             AccessLog::Json => info!(target: access_log::JSON_TARGET, "{}", line.json()),
             _ => info!(target: access_log::TARGET, "{}", line.text()),
         }
     }
-    // Whoever watches the gateway asks for these all the time; they reach no model.
-    let page = matches!(ctx.route, "/health" | "/ready" | "/metrics");
-    (!page && shared.audit.is_kept()).then(|| audit::line::json(&line))
+    audited.then(|| audit::line::json(&line))
 }
 
 /// What is only known once a request has ended.

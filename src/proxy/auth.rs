@@ -118,7 +118,7 @@ pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) 
     let process = ctx.process();
     let auth = &process.auth;
     if !auth.enabled {
-        return Ok(Who::Proven(Principal::anybody(process.default_limits.unwrap_or_default())));
+        return Ok(Who::Proven(ctx.current.anybody.clone()));
     }
     let headers = &session.req_header().headers;
     // SDKs that have a certificate show some key all the same.

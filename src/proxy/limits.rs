@@ -34,11 +34,14 @@ pub(super) fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mut Ctx)
     let process = ctx.process();
     let grant = &principal.grant;
     let limits = grant.limits.or(process.default_limits.unwrap_or_default());
+    let budget = grant.budget.or(process.default_budget);
+    if limits == Default::default() && grant.model_limits.is_empty() && budget == Default::default() {
+        return Ok(());
+    }
     let mut scopes = vec![("".into(), limits)];
     let name = route.model.as_ref().map_or(route.target.model.as_str(), |model| model.name.as_str());
     scopes.extend(grant.model_limits.iter().filter(|(models, _)| models.allow(name)).map(|(models, limits)| (models.to_string().into(), *limits)));
     scopes.retain(|(_, limits)| *limits != Default::default());
-    let budget = grant.budget.or(process.default_budget);
     if scopes.is_empty() && budget == Default::default() {
         return Ok(());
     }
