@@ -35,7 +35,7 @@ test: ## all tests: Rust, curl, the Python and Node SDKs against the built binar
 	@tests/run.sh
 
 test-rust: ## only the Rust tests
-	@tests/setup.sh system
+	@tests/setup.sh system redis
 	@tests/run.sh rust
 
 test-sdk: ## only the tests from outside: curl, Python, Node

@@ -4,69 +4,12 @@
 
 mod common;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use common::{Answer, Gateway, PATIENCE, Upstream};
-
-const CHAT: &str = r#"{"model":"claude-3-haiku","max_tokens":1000,"messages":[{"role":"user","content":"Hi"}]}"#;
-const DOLLAR: u64 = 1_000_000_000;
-/// At 200 dollars per million tokens, whichever.
-const TOKEN_NANO_USD: u64 = 200_000;
-/// The scripted answer has taken three and given two.
-const ANSWER_NANO_USD: u64 = 5 * TOKEN_NANO_USD;
-
-/// Models with a price that makes small answers dear.
-fn dear(upstream: SocketAddr) -> String {
-    common::models(upstream).replace(
-        "{ bedrock: 'anthropic.claude-3-haiku-20240307-v1:0' }",
-        "{ targets: [{ provider: bedrock, model: 'anthropic.claude-3-haiku-20240307-v1:0' }], price: { input: 200, output: 200 } }",
-    )
-}
-
-/// Answers every request, for as long as the test runs; counts them.
-fn serve(upstream: Upstream) -> Arc<AtomicUsize> {
-    let served = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&served);
-    std::thread::spawn(move || {
-        loop {
-            let mut far = upstream.accept();
-            let count = Arc::clone(&count);
-            std::thread::spawn(move || {
-                while far.request().is_some() {
-                    count.fetch_add(1, Ordering::SeqCst);
-                    far.reply_text("Hello");
-                }
-            });
-        }
-    });
-    served
-}
-
-/// So many clients at a time, each with so many requests.
-fn storm(gateway: &Gateway, clients: usize, requests: usize, body: &str) -> Vec<Answer> {
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = (0..clients)
-            .map(|_| {
-                scope.spawn(move || {
-                    let mut client = gateway.connect();
-                    let one = |_| {
-                        client.post(body.as_bytes());
-                        client.answer()
-                    };
-                    (0..requests).map(one).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
-    })
-}
-
-fn good(answers: &[Answer]) -> usize {
-    answers.iter().filter(|answer| answer.status == 200).count()
-}
+use common::process::until;
+use common::storm::{ANSWER_NANO_USD, CHAT, DOLLAR, TOKEN_NANO_USD, dear, good, serve, storm};
+use common::{Answer, Gateway, Upstream};
 
 #[test]
 fn of_64_clients_exactly_as_many_requests_pass_as_the_limit_says() {
@@ -126,7 +69,9 @@ fn a_dollar_buys_a_dollars_worth_and_a_restart_does_not_change_that() {
 
     // What was spent is written down soon; then even a kill loses nothing.
     let nano = most * ANSWER_NANO_USD;
-    wait_for(|| std::fs::read_to_string(state.path().join("state/budgets.json")).is_ok_and(|text| text.contains(&format!(r#""day_nano_usd":{nano}"#))));
+    until("it is written down", || {
+        std::fs::read_to_string(state.path().join("state/budgets.json")).is_ok_and(|text| text.contains(&format!(r#""day_nano_usd":{nano}"#)))
+    });
     drop(gateway);
     let gateway = Gateway::with_models(&models, &config, &[]);
     let answer = gateway.post("/v1/chat/completions", "", &body);
@@ -136,14 +81,6 @@ fn a_dollar_buys_a_dollars_worth_and_a_restart_does_not_change_that() {
 
 fn day() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() / 86_400
-}
-
-fn wait_for(done: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !done() {
-        assert!(begun.elapsed() < PATIENCE, "it does not come");
-        std::thread::yield_now();
-    }
 }
 
 #[test]

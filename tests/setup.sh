@@ -4,6 +4,7 @@
 #   tests/setup.sh python    .venv with tests/sdk/requirements.txt
 #   tests/setup.sh litellm   .venv-litellm with tests/sdk/requirements-litellm.txt
 #   tests/setup.sh node      tests/sdk/node/node_modules by its package-lock.json
+#   tests/setup.sh redis     redis-server, or valkey-server where that is there
 #   tests/setup.sh curl      curl
 # Without arguments: all of them. What apt-get cannot install here, it names and stops.
 set -euo pipefail
@@ -91,10 +92,14 @@ set_up_node() {
     printf '%s\n' "$wanted" >"$modules/.lock"
 }
 
-if [ "$#" -eq 0 ]; then set -- system python litellm node curl; fi
+set_up_redis() {
+    command -v redis-server >/dev/null || command -v valkey-server >/dev/null || packages redis-server
+}
+
+if [ "$#" -eq 0 ]; then set -- system redis python litellm node curl; fi
 for part in "$@"; do
     case "$part" in
-        system | python | litellm | node) "set_up_$part" ;;
+        system | redis | python | litellm | node) "set_up_$part" ;;
         curl) program curl ;;
         *) fail "unknown part: $part" ;;
     esac

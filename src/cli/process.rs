@@ -35,6 +35,8 @@ const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(30);
 /// How long QUIT waits for a successor that was started a moment ago.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long the last lines of the audit log may take.
+/// How long a process that ends waits for what requests have used to be counted where all nodes share it.
+const LIMITS_PATIENCE: Duration = Duration::from_secs(5);
 const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How long requests have for their last words once the time of a graceful stop is over.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -304,9 +306,7 @@ impl BackgroundService for Drain {
             () = impatience(SignalKind::interrupt(), 1) => {}
             () = impatience(SignalKind::terminate(), terms) => {}
         }
-        if let Err(error) = self.shared.limits.save() {
-            warn!("budgets: what was spent is not written down: {error}");
-        }
+        self.shared.limits.finish(self.shared.live.now().ledger.clone(), LIMITS_PATIENCE).await;
         finish_audit(&self.shared);
         std::process::exit(0);
     }

@@ -212,7 +212,8 @@ impl BackgroundService for KeepConfiguration {
         if let Err(error) = self.shared.audit.follow(self.shared.live.now().snapshot.process.audit.as_ref()) {
             error!("no audit log is written: {error}");
         }
-        tokio::spawn(Arc::clone(&self.shared.limits).keep_saving());
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(Arc::clone(&self.shared.limits).keep_saving(move || shared.live.now().ledger.clone()));
         let mut reloader = Reloader::new(self.file.clone(), &self.shared.live, &self.shared.metrics, &self.shared.audit, tell_reload);
         // From here on a SIGHUP is no end: the pid file may be written.
         ready.notify_ready();

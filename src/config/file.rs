@@ -209,26 +209,30 @@ fn audit(section: &Section<'_>, keys: &Keys<'_, '_>) -> Option<Audit> {
 const DEFAULT_AUDIT_FILES: usize = 5;
 
 fn redis(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Option<Redis> {
-    let is_redis = |url: &str| url.starts_with("redis://") || url.starts_with("rediss://");
-    let mut url = None;
-    if let Some(value) = keys.get("redis") {
-        // Its URL may hold a password, so it is not shown.
-        match value.secret() {
-            Some(text) if !is_redis(text.expose()) => value.mistake("expected a URL such as redis://host:6379"),
-            Some(text) => {
-                value.unavailable();
-                url = Some(text);
-            }
-            None => {}
+    const EXPECTED: &str = "expected a URL such as redis://host:6379 or rediss://user:password@host:6379/0";
+    let is_redis = |url: &str| redis::IntoConnectionInfo::into_connection_info(url).is_ok();
+    // Its URL may hold a password, so it is not shown.
+    let mut url = keys.get("redis").and_then(|value| {
+        let text = value.secret()?;
+        if !is_redis(text.expose()) {
+            value.mistake(EXPECTED);
         }
-    }
-    if env.get("ADIT_REDIS_URL").is_some() {
-        env.unavailable("ADIT_REDIS_URL");
+        Some(text)
+    });
+    if let Some(text) = env.get("ADIT_REDIS_URL") {
+        if !is_redis(&text) {
+            env.mistake("ADIT_REDIS_URL", EXPECTED);
+        }
+        url = Some(crate::config::Secret::from(text.as_str()));
     }
     let words = [("local", OnRedisFailure::Local), ("deny", OnRedisFailure::Deny)];
     let on_failure = keys.get("on_redis_failure").and_then(|value| value.choice(&words)).unwrap_or(OnRedisFailure::Local);
-    url.map(|url| Redis { url, on_failure })
+    let timeout = keys.get("redis_timeout").and_then(|value| value.duration()).unwrap_or(DEFAULT_REDIS_TIMEOUT);
+    url.map(|url| Redis { url, on_failure, timeout })
 }
+
+/// An answer takes less than a thousandth of it on a network that deserves the name.
+const DEFAULT_REDIS_TIMEOUT: Duration = Duration::from_millis(250);
 
 fn remote_files(keys: &Keys<'_, '_>) -> Option<RemoteFiles> {
     keys.section("remote_files", |files| {

@@ -143,6 +143,8 @@ pub struct Redis {
     pub url: Secret,
     /// What happens while it is not there.
     pub on_failure: OnRedisFailure,
+    /// How long it has for an answer.
+    pub timeout: Duration,
 }
 
 /// What happens to requests while Redis is not there.

@@ -1,8 +1,9 @@
-//! What users have used and hold, in this process; what they have spent also outlives it.
+//! What users have used and hold: in this process, where what they have spent also outlives it, or in Redis, where all nodes share it.
 //!
-//! Accounts live in shards, each behind a lock that is held for the arithmetic of one request. An account that has nothing to tell any more is forgotten.
+//! Accounts of this process live in shards, each behind a lock that is held for the arithmetic of one request. An account that has nothing to tell any more is forgotten.
 
 mod budgets;
+mod shared;
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -14,8 +15,12 @@ use std::time::{Duration, SystemTime};
 
 use log::warn;
 
-use crate::policy::limit::{Account, Ask, Now, Over, Standing, Used};
+use crate::config::snapshot::OnRedisFailure;
+use crate::ops::redis::Connection;
+use crate::policy::limit::{Account, Ask, Now, Over, Spent, Standing, Used};
 use budgets::{Budgets, Entry};
+pub use shared::Ledger;
+use shared::{Lease, Verdict};
 
 /// Enough for the threads of a large machine.
 const SHARDS: usize = 64;
@@ -80,7 +85,41 @@ impl Limits {
         let held = account.reserve(&ask, now);
         let standing = account.standing(&ask, now);
         drop(shard);
-        (held.map(|()| Reservation { limits: Arc::clone(self), user: Arc::clone(user), ask: Some(ask) }), standing)
+        (held.map(|()| Reservation { limits: Arc::clone(self), user: Arc::clone(user), ask: Some(ask), lease: None }), standing)
+    }
+
+    /// The same where all nodes share the accounts. While their server is away, this process decides, or nobody is let in, as configured; no request waits for it
+    /// to come back.
+    pub async fn reserve_shared(self: &Arc<Self>, ledger: &Arc<Ledger>, user: &Arc<str>, ask: Ask) -> Admission {
+        let mut ask = ask;
+        if let Some(connection) = ledger.link().connection() {
+            // From here on it may be held: whoever leaves before the answer gives it back.
+            let held = Reservation { limits: Arc::clone(self), user: Arc::clone(user), ask: Some(ask), lease: Some(ledger.lease(user)) };
+            match held.confirm(&connection).await {
+                Some(Verdict { held: Ok(()), standing, spent }) => {
+                    self.learn(user, spent);
+                    return Admission { held: Ok(held), standing, away: false };
+                }
+                Some(Verdict { held: Err(over), standing, spent }) => {
+                    self.learn(user, spent);
+                    held.forget();
+                    return Admission { held: Err(Refused::Over(over)), standing, away: false };
+                }
+                None => ask = held.ask.clone().unwrap_or_default(),
+            }
+        }
+        if ledger.link().on_failure() == OnRedisFailure::Deny {
+            return Admission { held: Err(Refused::Away), standing: Standing::default(), away: true };
+        }
+        let (held, standing) = self.reserve(user, ask, now());
+        Admission { held: held.map_err(Refused::Over), standing, away: true }
+    }
+
+    /// What all nodes have spent is where this one begins when it has to decide alone.
+    fn learn(&self, user: &Arc<str>, spent: Spent) {
+        if !spent.is_nothing() {
+            self.shard(user).accounts.entry(Arc::clone(user)).or_default().learn(spent, Spent::default(), now());
+        }
     }
 
     fn settle(&self, user: &Arc<str>, ask: &Ask, used: Used) {
@@ -101,12 +140,7 @@ impl Limits {
             return Ok(());
         }
         let now = now();
-        let mut spent = Vec::new();
-        for shard in &self.shards {
-            let shard = lock(shard);
-            let unsaved = shard.accounts.iter().filter(|(_, account)| !account.unsaved().at(now).is_nothing());
-            spent.extend(unsaved.map(|(user, account)| Entry { user: Arc::clone(user), unsaved: account.unsaved(), spent: account.spent() }));
-        }
+        let spent = self.unsaved(now);
         match store.merge(&spent, now) {
             Ok(all) => {
                 for (entry, all) in spent.iter().zip(all) {
@@ -123,11 +157,38 @@ impl Limits {
         }
     }
 
-    /// Writes down what is spent, soon after it is; for ever.
-    pub async fn keep_saving(self: Arc<Self>) {
+    /// Tells the other nodes what this one has let through on its own.
+    ///
+    /// # Errors
+    /// While their server is away: the next call tries again.
+    async fn share(&self, ledger: &Ledger) -> io::Result<()> {
+        if !self.dirty.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let now = now();
+        let shared = async {
+            let connection = ledger.link().connection().ok_or_else(|| io::Error::other("redis is away"))?;
+            for Entry { user, unsaved, .. } in self.unsaved(now) {
+                let all = ledger.add(&connection, &user, unsaved, now).await.map_err(io::Error::other)?;
+                if let Some(account) = self.shard(&user).accounts.get_mut(&user) {
+                    account.learn(all, unsaved, now);
+                }
+            }
+            Ok(())
+        };
+        shared.await.inspect_err(|_| self.dirty.store(true, Ordering::Release))
+    }
+
+    /// Writes down what is spent, soon after it is, or tells the other nodes; for ever.
+    pub async fn keep_saving(self: Arc<Self>, ledger: impl Fn() -> Option<Arc<Ledger>> + Send) {
         let mut failing = false;
         loop {
             tokio::time::sleep(SAVE).await;
+            if let Some(ledger) = ledger() {
+                // Told where the connection is kept.
+                let _ = self.share(&ledger).await;
+                continue;
+            }
             let limits = Arc::clone(&self);
             let saved = tokio::task::spawn_blocking(move || limits.save()).await.unwrap_or(Ok(()));
             if let Err(error) = &saved
@@ -137,6 +198,32 @@ impl Limits {
             }
             failing = saved.is_err();
         }
+    }
+
+    /// For a process that ends: counts what is not counted yet, and writes down what cannot be told to the other nodes.
+    pub async fn finish(&self, ledger: Option<Arc<Ledger>>, patience: Duration) {
+        if let Some(ledger) = ledger {
+            let left = ledger.flush(tokio::time::Instant::now() + patience).await;
+            if left > 0 {
+                warn!("redis: what {left} requests have used is not counted there: it is away");
+            }
+            if self.share(&ledger).await.is_ok() {
+                return;
+            }
+        }
+        if let Err(error) = self.save() {
+            warn!("budgets: what was spent is not written down: {error}");
+        }
+    }
+
+    fn unsaved(&self, now: Now) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        for shard in &self.shards {
+            let shard = lock(shard);
+            let unsaved = shard.accounts.iter().filter(|(_, account)| !account.unsaved().at(now).is_nothing());
+            entries.extend(unsaved.map(|(user, account)| Entry { user: Arc::clone(user), unsaved: account.unsaved(), spent: account.spent() }));
+        }
+        entries
     }
 
     fn shard(&self, user: &Arc<str>) -> MutexGuard<'_, Shard> {
@@ -154,6 +241,26 @@ impl Shard {
     }
 }
 
+/// Why a request is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// It is over a limit.
+    Over(Over),
+    /// Nobody can say, and then nobody is let in.
+    Away,
+}
+
+/// What becomes of a request where all nodes share the accounts.
+#[derive(Debug)]
+pub struct Admission {
+    /// What is held for it, or why it is not let in.
+    pub held: Result<Reservation, Refused>,
+    /// Where its user stands.
+    pub standing: Standing,
+    /// The server could not be asked.
+    pub away: bool,
+}
+
 /// What is held for a request. Without a word of what it has used, it has used nothing.
 #[derive(Debug)]
 pub struct Reservation {
@@ -161,6 +268,8 @@ pub struct Reservation {
     user: Arc<str>,
     /// `None` when it is settled.
     ask: Option<Ask>,
+    /// Where it is held; `None`: in this process.
+    lease: Option<Lease>,
 }
 
 impl Reservation {
@@ -181,9 +290,25 @@ impl Reservation {
         self.give_back(used);
     }
 
+    /// Asks the server whether it may be held; `None` when there is no telling.
+    async fn confirm(&self, connection: &Connection) -> Option<Verdict> {
+        let (lease, ask) = (self.lease.as_ref()?, self.ask.as_ref()?);
+        lease.reserve(connection, &self.user, ask).await.ok()
+    }
+
+    /// It was never held.
+    fn forget(mut self) {
+        self.ask = None;
+        if let Some(lease) = self.lease.take() {
+            lease.forget();
+        }
+    }
+
     fn give_back(&mut self, used: Used) {
-        if let Some(ask) = self.ask.take() {
-            self.limits.settle(&self.user, &ask, used);
+        let Some(ask) = self.ask.take() else { return };
+        match self.lease.take() {
+            Some(lease) => lease.settle(&self.user, ask, used),
+            None => self.limits.settle(&self.user, &ask, used),
         }
     }
 }

@@ -7,7 +7,9 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::config::snapshot::{Process, Snapshot};
 use crate::ops::jwks::Issuer;
+use crate::ops::limits::Ledger;
 use crate::ops::random;
+use crate::ops::redis::Link;
 use crate::ops::targets::Targets;
 use crate::ops::upstreams::Upstreams;
 use crate::policy::auth::Principal;
@@ -28,8 +30,15 @@ pub struct Current {
     pub anybody: Principal,
     /// The keys of whoever issues tokens, where they count.
     pub issuer: Option<Arc<Issuer>>,
+    /// What users have used, where all nodes share it.
+    pub ledger: Option<Arc<Ledger>>,
     /// When it was read.
     pub loaded: SystemTime,
+}
+
+fn ledger(snapshot: &Snapshot, last: Option<&Arc<Ledger>>) -> Option<Arc<Ledger>> {
+    let redis = snapshot.process.redis.as_ref()?;
+    Some(last.map_or_else(|| Ledger::new(&Link::new(redis)), |last| last.renewed(redis)))
 }
 
 fn anybody(snapshot: &Snapshot) -> Principal {
@@ -50,14 +59,18 @@ impl Current {
     pub fn new(snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (Upstreams::new(&snapshot.models), Targets::default().renewed(&snapshot.models));
         let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, None));
-        Current { snapshot, upstreams, targets, keyring, anybody, issuer, loaded: SystemTime::now() }
+        let ledger = ledger(&snapshot, None);
+        Current { snapshot, upstreams, targets, keyring, anybody, issuer, ledger, loaded: SystemTime::now() }
     }
 
-    /// Starts what keeps credentials, addresses and keys fresh, where it does not run already, in the current tokio runtime.
+    /// Starts what keeps credentials, addresses, keys and connections fresh, where it does not run already, in the current tokio runtime.
     pub fn spawn(&self) {
         self.upstreams.spawn();
         if let Some(issuer) = &self.issuer {
             issuer.spawn();
+        }
+        if let Some(ledger) = &self.ledger {
+            ledger.spawn();
         }
     }
 
@@ -66,7 +79,8 @@ impl Current {
     pub fn renewed(&self, snapshot: Snapshot) -> Self {
         let (upstreams, targets) = (self.upstreams.renewed(&snapshot.models), self.targets.renewed(&snapshot.models));
         let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, self.issuer.as_ref()));
-        Current { snapshot, upstreams, targets, keyring, anybody, issuer, loaded: SystemTime::now() }
+        let ledger = ledger(&snapshot, self.ledger.as_ref());
+        Current { snapshot, upstreams, targets, keyring, anybody, issuer, ledger, loaded: SystemTime::now() }
     }
 }
 

@@ -97,6 +97,8 @@ pub struct Metrics {
     tried_again: IntCounterVec,
     turned_away: IntCounterVec,
     limited: IntCounterVec,
+    redis_up: IntGauge,
+    redis_fallbacks: IntCounterVec,
     /// Locked, or two who take over at a time would count twice.
     audit: Mutex<[IntCounter; 3]>,
     buffered: IntGauge,
@@ -193,6 +195,12 @@ impl Metrics {
                 &["gen_ai_request_model", "provider", "reason"],
             )?,
             limited: counter("adit_limited_total", "Requests that were refused because they were over a limit, by which.", &["limit"])?,
+            redis_up: gauge("adit_redis_up", "Whether there is a connection to Redis (1). Without `redis` it is always 0.")?,
+            redis_fallbacks: counter(
+                "adit_redis_fallbacks_total",
+                "Requests whose limits could not be checked in Redis: local, this node decided; deny, they were refused.",
+                &["decision"],
+            )?,
             turned_away: counter("adit_overload_refusals_total", "Requests that were turned away because the house was full, by what was full.", &["full"])?,
             audit: Mutex::new([
                 lines("adit_audit_written_total", "Lines in the audit log.")?,
@@ -213,6 +221,7 @@ impl Metrics {
             registry,
         };
         // A rate needs a series from the start.
+        ["local", "deny"].iter().for_each(|decision| drop(metrics.redis_fallbacks.with_label_values(&[decision])));
         Reload::ALL.iter().for_each(|result| drop(metrics.reloads.with_label_values(&[result.word()])));
         metrics.configured(SystemTime::now());
         Ok(metrics)
@@ -319,6 +328,16 @@ impl Metrics {
         for (outcome, count) in [("fetched", standing.fetched), ("failed", standing.failed)] {
             self.issuer_fetches.with_label_values(&[outcome]).set(number(count));
         }
+    }
+
+    /// Takes over whether there is a connection to Redis.
+    pub fn observe_redis(&self, is_up: bool) {
+        self.redis_up.set(i64::from(is_up));
+    }
+
+    /// Counts a request whose limits could not be checked in Redis: `local` or `deny`.
+    pub fn fell_back(&self, decision: &str) {
+        self.redis_fallbacks.with_label_values(&[decision]).inc();
     }
 
     /// Takes over what became of the lines of the audit log.

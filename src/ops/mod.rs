@@ -10,6 +10,7 @@ pub mod live;
 pub mod load;
 pub mod metrics;
 pub mod random;
+pub mod redis;
 pub mod reload;
 pub mod remote;
 pub mod resolve;

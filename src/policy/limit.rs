@@ -42,12 +42,14 @@ impl Now {
         self.second
     }
 
-    fn until_tomorrow(self) -> u64 {
-        (self.day + 1) * DAY - self.second
-    }
-
-    fn until_next_month(self) -> u64 {
-        let days = (1..32).find(|days| month_of(self.day + days) != self.month).unwrap_or(31);
+    /// Seconds until a budget begins anew; 0 for a limit that is none.
+    #[must_use]
+    pub fn until_next(self, limit: Limit) -> u64 {
+        let days = match limit {
+            Limit::Daily => 1,
+            Limit::Monthly => (1..32).find(|days| month_of(self.day + days) != self.month).unwrap_or(31),
+            Limit::Requests | Limit::Tokens | Limit::Concurrent => return 0,
+        };
         (self.day + days) * DAY - self.second
     }
 }
@@ -239,6 +241,33 @@ pub struct Standing {
     pub tokens: Option<Level>,
 }
 
+/// What counts in one scope, with what is held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Requests in the last minute.
+    pub requests: u64,
+    /// Seconds until none of them counts.
+    pub requests_gone: u64,
+    /// Tokens in the last minute, and those that are held.
+    pub tokens: u64,
+    /// Seconds until none of them counts.
+    pub tokens_gone: u64,
+}
+
+impl Standing {
+    /// Takes in how a user stands in one more scope.
+    pub fn tighten(&mut self, limits: &UserLimits, counted: Counted) {
+        let level = |limit: u64, used: u64, reset| Level { limit, remaining: limit.saturating_sub(used), reset };
+        let tighter = |old: Option<Level>, new: Option<Level>| match (old, new) {
+            (Some(old), Some(new)) => Some(if old.remaining <= new.remaining { old } else { new }),
+            (old, new) => old.or(new),
+        };
+        let requests = limits.requests_per_minute.map(|limit| level(limit, counted.requests, counted.requests_gone));
+        let tokens = limits.tokens_per_minute.map(|limit| level(limit, counted.tokens, counted.tokens_gone));
+        *self = Standing { requests: tighter(self.requests, requests), tokens: tighter(self.tokens, tokens) };
+    }
+}
+
 /// All that is counted of one user.
 #[derive(Clone, Debug, Default)]
 pub struct Account {
@@ -286,18 +315,16 @@ impl Account {
     /// Where the user stands with the limits that a request touches.
     pub fn standing(&mut self, ask: &Ask, now: Now) -> Standing {
         let mut standing = Standing::default();
-        let tighter = |old: Option<Level>, new: Level| Some(old.filter(|old| old.remaining <= new.remaining).unwrap_or(new));
         for (scope, limits) in &ask.scopes {
             let meter = self.meter(scope, now);
-            if let Some(limit) = limits.requests_per_minute {
-                let remaining = limit.saturating_sub(meter.requests.sum);
-                standing.requests = tighter(standing.requests, Level { limit, remaining, reset: meter.requests.until(now.second, 0) });
-            }
-            if let Some(limit) = limits.tokens_per_minute {
-                let remaining = limit.saturating_sub(meter.tokens.sum.saturating_add(meter.held_tokens));
-                let held = if meter.held_tokens > 0 { SPAN } else { 0 };
-                standing.tokens = tighter(standing.tokens, Level { limit, remaining, reset: meter.tokens.until(now.second, 0).max(held) });
-            }
+            let held = if meter.held_tokens > 0 { SPAN } else { 0 };
+            let counted = Counted {
+                requests: meter.requests.sum,
+                requests_gone: meter.requests.until(now.second, 0),
+                tokens: meter.tokens.sum.saturating_add(meter.held_tokens),
+                tokens_gone: meter.tokens.until(now.second, 0).max(held),
+            };
+            standing.tighten(limits, counted);
         }
         standing
     }
@@ -321,6 +348,15 @@ impl Account {
         self.spent = all.plus(self.unsaved, now);
     }
 
+    /// Others have spent so much as well; `saved` of this account's is in it.
+    pub fn learn(&mut self, all: Spent, saved: Spent, now: Now) {
+        let (known, had, saved, all) = (self.spent.at(now), self.unsaved.at(now), saved.at(now), all.at(now));
+        self.unsaved = Spent { in_day: had.in_day.saturating_sub(saved.in_day), in_month: had.in_month.saturating_sub(saved.in_month), ..had };
+        let all = all.plus(self.unsaved, now);
+        // An older answer may come later.
+        self.spent = Spent { in_day: all.in_day.max(known.in_day), in_month: all.in_month.max(known.in_month), ..all };
+    }
+
     /// Whether nothing would be lost with it.
     pub fn is_idle(&mut self, now: Now) -> bool {
         self.meters.retain_mut(|(_, meter)| {
@@ -342,10 +378,10 @@ impl Account {
             if alone && self.held_nano_usd > 0 { 1 } else { left }
         };
         if !fits(spent.in_month, ask.budget.monthly_nano_usd) {
-            return Err(Over { limit: Limit::Monthly, retry_after: wait(now.until_next_month(), spent.in_month, ask.budget.monthly_nano_usd) });
+            return Err(Over { limit: Limit::Monthly, retry_after: wait(now.until_next(Limit::Monthly), spent.in_month, ask.budget.monthly_nano_usd) });
         }
         if !fits(spent.in_day, ask.budget.daily_nano_usd) {
-            return Err(Over { limit: Limit::Daily, retry_after: wait(now.until_tomorrow(), spent.in_day, ask.budget.daily_nano_usd) });
+            return Err(Over { limit: Limit::Daily, retry_after: wait(now.until_next(Limit::Daily), spent.in_day, ask.budget.daily_nano_usd) });
         }
         Ok(())
     }

@@ -149,7 +149,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         ctx.principal = Some(ctx.timed(|ctx| sigv4::prove(&signed, &body, &shared.signing_keys, ctx.dialect))?);
     }
     let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
-    if let Err(over) = limits::admit(shared, &draft.route, &body, ctx) {
+    if let Err(over) = limits::admit(shared, &draft.route, &body, ctx).await {
         ctx.routed = Some(draft.route);
         return Err(over.into());
     }

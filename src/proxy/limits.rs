@@ -13,7 +13,7 @@ use pingora_limits::rate::Rate;
 use crate::chat::{ApiError, ErrorKind};
 use crate::config::snapshot::{Price, Process};
 use crate::dialect::{Dialect, Surface};
-use crate::ops::limits::now;
+use crate::ops::limits::{Admission, Refused, now};
 use crate::policy::limit::{Ask, Level, Limit, Over, Standing, Used};
 use crate::policy::route::Route;
 use crate::proxy::Shared;
@@ -28,8 +28,8 @@ const OVERHEAD_TOKENS: u64 = 512;
 /// Lets a request in, or not.
 ///
 /// # Errors
-/// 429.
-pub(super) fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
+/// 429; 503 where nobody is let in while the accounts cannot be reached.
+pub(super) async fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
     let Some(principal) = &ctx.principal else { return Ok(()) };
     let process = ctx.process();
     let grant = &principal.grant;
@@ -48,16 +48,32 @@ pub(super) fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mut Ctx)
     let estimate = estimate(ctx.surface, body, process);
     let nano_usd = price(route).map_or(0, |price| estimate.nano_usd(&price));
     let ask = Ask { scopes, budget, tokens: estimate.input.saturating_add(estimate.output), nano_usd };
-    let (held, standing) = shared.limits.reserve(&principal.name, ask, now());
+    let (held, standing) = match &ctx.current.ledger {
+        None => {
+            let (held, standing) = shared.limits.reserve(&principal.name, ask, now());
+            (held.map_err(Refused::Over), standing)
+        }
+        Some(ledger) => {
+            let Admission { held, standing, away } = shared.limits.reserve_shared(ledger, &principal.name, ask).await;
+            if away {
+                shared.metrics.fell_back(if matches!(held, Err(Refused::Away)) { "deny" } else { "local" });
+            }
+            (held, standing)
+        }
+    };
     ctx.standing = standing;
     match held {
         Ok(held) => {
             ctx.reservation = Some(held);
             Ok(())
         }
-        Err(over) => {
+        Err(Refused::Over(over)) => {
             shared.metrics.limited(over.limit.as_str());
             Err(refusal(over))
+        }
+        Err(Refused::Away) => {
+            let error = ApiError::new(ErrorKind::Unavailable, "The gateway cannot check limits at the moment: please try again.");
+            Err(ApiError { retry_after: Some("1".to_owned()), ..error })
         }
     }
 }

@@ -8,7 +8,9 @@ pub(crate) mod far;
 pub(crate) mod h2;
 pub(crate) mod log;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod relays;
+pub(crate) mod storm;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

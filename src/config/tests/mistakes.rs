@@ -79,10 +79,10 @@ fn variables() {
 #[test]
 fn what_is_not_built_cannot_be_switched_on() {
     adit(
-        "cache: { enabled: true }\nredis: redis://127.0.0.1\nremote_files: { enabled: true, allow: [\"http://x\"] }\n",
+        "cache: { enabled: true }\nredis: http://127.0.0.1\nremote_files: { enabled: true, allow: [\"http://x\"] }\n",
         &[
             "adit.yaml:1:19: cache.enabled: not available in this version",
-            "adit.yaml:2:8: redis: not available in this version",
+            "adit.yaml:2:8: redis: expected a URL such as redis://host:6379 or rediss://user:password@host:6379/0",
             "adit.yaml:3:40: remote_files.allow[0]: expected a host such as cdn.example.com, *.example.com or cdn.example.com:8443, found `http://x`",
         ],
     );
@@ -90,14 +90,14 @@ fn what_is_not_built_cannot_be_switched_on() {
         &with("  m: { targets: [{ provider: bedrock, model: a.b, surface: messages }] }\n"),
         &["models.yaml:4:60: models.m.targets[0].surface: expected converse or invoke, found `messages`"],
     );
-    let variables = env(&[("AUTH_ENABLED", "true"), ("AUTH_MODE", "magic"), ("ADIT_REDIS_URL", "redis://x"), ("ENABLE_OPTILLM", "1"), ("ADIT_LISTEN", "nope")]);
+    let variables = env(&[("AUTH_ENABLED", "true"), ("AUTH_MODE", "magic"), ("ADIT_REDIS_URL", "x"), ("ENABLE_OPTILLM", "1"), ("ADIT_LISTEN", "nope")]);
     let errors = parse("", EMBEDDED_MODELS, &variables).unwrap_err().to_string();
     assert_eq!(
         errors.lines().collect::<Vec<_>>(),
         [
             "environment: ADIT_LISTEN: expected an address such as 127.0.0.1:8080 or [::]:8080, found `nope`",
             "environment: AUTH_MODE: expected api_key, api_key+totp, jwt or mtls, found `magic`",
-            "environment: ADIT_REDIS_URL: not available in this version",
+            "environment: ADIT_REDIS_URL: expected a URL such as redis://host:6379 or rediss://user:password@host:6379/0",
             "environment: ENABLE_OPTILLM: not available in this version",
         ]
     );
@@ -148,7 +148,7 @@ fn sections_of_other_versions_are_checked_too() {
     adit(
         "auth: { jwt: { issuer: \"http://127.0.0.1:1\", jwks_url: \"http://[::1]/k\" } }\nx: 1\n",
         &[
-            "adit.yaml:2:1: x: unknown key, expected access_log, audit, auth, cache, limits, listen, models, on_redis_failure, overload, pingora, redis, remote_files, state_dir, stream, timeouts or trusted_proxies",
+            "adit.yaml:2:1: x: unknown key, expected access_log, audit, auth, cache, limits, listen, models, on_redis_failure, overload, pingora, redis, redis_timeout, remote_files, state_dir, stream, timeouts or trusted_proxies",
         ],
     );
 }

@@ -20,7 +20,7 @@ fn days_and_months_end_when_the_calendar_says_so() {
         ("1970-01-01T00:00:00Z", DAY, 31 * DAY),
     ] {
         let now = second(now);
-        assert_eq!((now.until_tomorrow(), now.until_next_month()), (tomorrow, month), "{now:?}");
+        assert_eq!((now.until_next(Limit::Daily), now.until_next(Limit::Monthly)), (tomorrow, month), "{now:?}");
     }
 }
 
