@@ -150,7 +150,7 @@ pub struct Redis {
 /// What happens to requests while Redis is not there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRedisFailure {
-    /// Each node counts for itself.
+    /// Each node decides alone.
     Local,
     /// They are refused.
     Deny,

@@ -138,6 +138,15 @@ impl Link {
         }
     }
 
+    /// Takes a name that only one may have, for a while; false if somebody has it. `None` when there is no telling.
+    pub async fn claim(&self, name: &str, ttl: Duration) -> Option<bool> {
+        let connection = self.connection()?;
+        let mut call = redis::cmd("SET");
+        call.arg(name).arg(1).arg("NX").arg("EX").arg(ttl.as_secs());
+        let answer = call.query_async::<Option<String>>(&mut connection.get()).await;
+        answer.inspect_err(|error| self.failed(&connection, error)).ok().map(|set| set.is_some())
+    }
+
     /// What happens to requests without it.
     #[must_use]
     pub fn on_failure(&self) -> OnRedisFailure {

@@ -11,15 +11,17 @@
 //! ```
 
 use std::sync::{Arc, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
+use data_encoding::HEXLOWER;
 use http::{HeaderMap, header};
 use log::debug;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
+use sha2::{Digest as _, Sha256};
 
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{ApiKey, Grant, Page};
+use crate::config::snapshot::{ApiKey, Grant, OnRedisFailure, Page};
 use crate::dialect::Dialect;
 use crate::ops::live::Current;
 use crate::ops::random;
@@ -29,12 +31,15 @@ use crate::policy::auth::{Principal, Proof, jwt, session};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::error::Refusal;
 use crate::proxy::sigv4::{self, Signed};
-use crate::proxy::{Shared, local, tls};
+use crate::proxy::{Shared, limits, local, tls};
 
 /// Headers in which clients send a key as it is.
 const KEY_HEADERS: &[&str] = &["x-api-key", "api-key", "x-goog-api-key"];
 /// Headers in which they send the code of a second factor.
 const CODE_HEADERS: &[&str] = &["x-totp-code", "x-otp"];
+
+/// No code is taken later than this behind its first use: a step before its time and one behind.
+const CODE_COUNTS: Duration = Duration::from_secs(120);
 
 /// What authentication remembers from one request to the next.
 #[derive(Default)]
@@ -141,7 +146,7 @@ pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) 
         }
         Shown::Key(text) => {
             let key = identify(shared, text, ctx)?;
-            let proof = prove(shared, text, &key, code(headers), ctx)?;
+            let proof = prove(shared, text, &key, code(headers), ctx).await?;
             Ok(Who::Proven(principal(&key, proof)))
         }
         shown @ (Shown::Signature | Shown::Nothing) => match sigv4::read(session, ctx)? {
@@ -234,7 +239,7 @@ fn counts(ctx: &Ctx, key: &ApiKey) -> Result<(), ApiError> {
 }
 
 /// Checks the code of a key that has a second factor, whatever the mode.
-pub(super) fn prove(shared: &Shared, text: &str, key: &ApiKey, code: Option<&str>, ctx: &Ctx) -> Result<Proof, ApiError> {
+pub(super) async fn prove(shared: &Shared, text: &str, key: &ApiKey, code: Option<&str>, ctx: &Ctx) -> Result<Proof, ApiError> {
     let label = ctx.current.keyring.label(text);
     let lockout = &shared.auth.lockout;
     let Some(totp) = &key.totp else {
@@ -244,6 +249,7 @@ pub(super) fn prove(shared: &Shared, text: &str, key: &ApiKey, code: Option<&str
     // Not to send one is no guess.
     let code = code.ok_or_else(refused)?;
     match shared.auth.used_codes.take(&key.name, totp, code, SystemTime::now()) {
+        Outcome::Good if !is_first(&key.name, &totp.0, code, ctx).await? => Err(refused()),
         Outcome::Good => {
             lockout.succeeded(ctx.client, &label);
             Ok(Proof::Totp)
@@ -254,6 +260,21 @@ pub(super) fn prove(shared: &Shared, text: &str, key: &ApiKey, code: Option<&str
             lockout.failed(ctx.client, Some(&label), Instant::now());
             Err(refused())
         }
+    }
+}
+
+/// Whether no other node has taken a code; true where nodes share nothing.
+///
+/// # Errors
+/// 503 where nobody is let in while that cannot be known.
+async fn is_first(user: &str, secret: &[u8], code: &str, ctx: &Ctx) -> Result<bool, ApiError> {
+    let Some(ledger) = &ctx.current.ledger else { return Ok(true) };
+    // Nobody who reads there learns anything of the secret or the code.
+    let hash = Sha256::new().chain_update(secret).chain_update(user).chain_update([0]).chain_update(code.trim()).finalize();
+    match ledger.link().claim(&format!("adit:code:{}", HEXLOWER.encode(&hash)), CODE_COUNTS).await {
+        Some(first) => Ok(first),
+        None if ledger.link().on_failure() == OnRedisFailure::Local => Ok(true),
+        None => Err(limits::away()),
     }
 }
 

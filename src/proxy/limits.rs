@@ -71,11 +71,14 @@ pub(super) async fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mu
             shared.metrics.limited(over.limit.as_str());
             Err(refusal(over))
         }
-        Err(Refused::Away) => {
-            let error = ApiError::new(ErrorKind::Unavailable, "The gateway cannot check limits at the moment: please try again.");
-            Err(ApiError { retry_after: Some("1".to_owned()), ..error })
-        }
+        Err(Refused::Away) => Err(away()),
     }
+}
+
+/// 503: what all nodes share cannot be reached, and then nobody is to be let in.
+pub(super) fn away() -> ApiError {
+    let error = ApiError::new(ErrorKind::Unavailable, "The gateway cannot check limits at the moment: please try again.");
+    ApiError { retry_after: Some("1".to_owned()), ..error }
 }
 
 /// Turns an address away that sends more requests than one may, before anything is done for it.

@@ -42,7 +42,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut
         Some(code) => Some(code.to_owned()),
         None => code_in(&body)?,
     };
-    let proof = auth::prove(shared, text, &key, code.as_deref(), ctx)?;
+    let proof = auth::prove(shared, text, &key, code.as_deref(), ctx).await?;
     let process = ctx.process();
     let ends = SystemTime::now() + process.auth.session_ttl;
     let token = session::new(auth::session_secret(shared, ctx), &process.auth.users, &key, ends, random::bytes());
