@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -38,6 +38,8 @@ pub struct Limits {
     budgets: Mutex<Option<Budgets>>,
     /// Money was spent that is not written down.
     dirty: AtomicBool,
+    /// Writes that failed.
+    write_errors: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +50,13 @@ struct Shard {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { shards: (0..SHARDS).map(|_| Mutex::default()).collect(), hasher: RandomState::new(), budgets: Mutex::new(None), dirty: AtomicBool::new(false) }
+        Limits {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: RandomState::new(),
+            budgets: Mutex::new(None),
+            dirty: AtomicBool::new(false),
+            write_errors: AtomicU64::new(0),
+        }
     }
 }
 
@@ -152,9 +160,16 @@ impl Limits {
             }
             Err(error) => {
                 self.dirty.store(true, Ordering::Release);
+                self.write_errors.fetch_add(1, Ordering::Relaxed);
                 Err(error)
             }
         }
+    }
+
+    /// How often [`Limits::save`] has failed.
+    #[must_use]
+    pub fn write_errors(&self) -> u64 {
+        self.write_errors.load(Ordering::Relaxed)
     }
 
     /// Tells the other nodes what this one has let through on its own.

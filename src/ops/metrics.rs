@@ -101,6 +101,8 @@ pub struct Metrics {
     redis_fallbacks: IntCounterVec,
     /// Locked, or two who take over at a time would count twice.
     audit: Mutex<[IntCounter; 3]>,
+    /// Locked for the same reason.
+    budget_write_errors: Mutex<IntCounter>,
     buffered: IntGauge,
     target_state: IntGaugeVec,
     issuer_keys: IntGauge,
@@ -207,6 +209,7 @@ impl Metrics {
                 lines("adit_audit_dropped_total", "Lines that the audit log has lost, for its writer was behind.")?,
                 lines("adit_audit_errors_total", "Failures to open, write or rename the audit log. Each is tried again.")?,
             ]),
+            budget_write_errors: Mutex::new(lines("adit_budget_write_errors_total", "Failures to write down what users have spent. Each is tried again.")?),
             buffered: gauge("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?,
             target_state,
             issuer_keys: gauge("adit_token_issuer_keys", "Keys of the token issuer that count.")?,
@@ -344,8 +347,13 @@ impl Metrics {
     pub fn observe_audit(&self, counts: &Counts) {
         let metrics = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         for (metric, count) in metrics.iter().zip([&counts.written, &counts.dropped, &counts.errors]) {
-            metric.inc_by(count.load(Ordering::Relaxed).saturating_sub(metric.get()));
+            catch_up(metric, count.load(Ordering::Relaxed));
         }
+    }
+
+    /// Takes over how often budgets could not be written.
+    pub fn observe_budgets(&self, write_errors: u64) {
+        catch_up(&self.budget_write_errors.lock().unwrap_or_else(PoisonError::into_inner), write_errors);
     }
 
     /// Counts a reload of the configuration.
@@ -383,6 +391,11 @@ impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// Brings a counter to what somebody else has counted.
+fn catch_up(metric: &IntCounter, count: u64) {
+    metric.inc_by(count.saturating_sub(metric.get()));
 }
 
 fn status_text(status: u16) -> String {
