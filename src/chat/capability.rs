@@ -59,6 +59,9 @@ pub struct Capabilities {
     pub count_tokens: bool,
     /// `maxTokens` to send when nobody says, for families whose own default is too small to be useful.
     pub default_max_tokens: Option<u64>,
+    /// The longest answer that its maker's page tells of, beta headers included. It bounds what a limit holds for an answer that nobody has bounded, and is never
+    /// sent.
+    pub max_output_tokens: Option<u64>,
 }
 
 /// Which forced tool choices a family takes.
@@ -181,6 +184,7 @@ pub struct Overrides {
     pub top_k: Option<TopK>,
     pub count_tokens: Option<bool>,
     pub default_max_tokens: Option<u64>,
+    pub max_output_tokens: Option<u64>,
 }
 
 impl Capabilities {
@@ -215,12 +219,13 @@ impl Capabilities {
         macro_rules! take {
             ($($field:ident),* $(,)?) => {
                 // Exhaustive: a field that is forgotten here does not compile.
-                let Overrides { base_model, default_max_tokens, $($field),* } = overrides;
+                let Overrides { base_model, default_max_tokens, max_output_tokens, $($field),* } = overrides;
                 if let Some(base) = base_model {
                     *self = Capabilities::of(base);
                 }
                 $(if let Some(value) = *$field { self.$field = value; })*
                 self.default_max_tokens = default_max_tokens.or(self.default_max_tokens);
+                self.max_output_tokens = max_output_tokens.or(self.max_output_tokens);
             };
         }
         take!(
@@ -282,6 +287,7 @@ impl Capabilities {
             top_k,
             count_tokens,
             default_max_tokens,
+            max_output_tokens,
         )
     }
 }
@@ -355,6 +361,7 @@ const UNKNOWN: Capabilities = Capabilities {
     top_k: TopK::Plain,
     count_tokens: false,
     default_max_tokens: None,
+    max_output_tokens: None,
 };
 
 const WITH_DOCUMENTS: Capabilities = Capabilities { documents: true, ..UNKNOWN };
@@ -369,7 +376,7 @@ const NO_SYSTEM: Capabilities = Capabilities { system: SystemPrompt::Prepended, 
 
 const NO_SYSTEM_WITH_DOCUMENTS: Capabilities = Capabilities { system: SystemPrompt::Prepended, ..NO_TOOLS_WITH_DOCUMENTS };
 
-const CLAUDE_2: Capabilities = Capabilities { prefill: true, anthropic_fields: true, ..NO_TOOLS_WITH_DOCUMENTS };
+const CLAUDE_2: Capabilities = Capabilities { prefill: true, anthropic_fields: true, max_output_tokens: Some(4096), ..NO_TOOLS_WITH_DOCUMENTS };
 
 const CLAUDE_3: Capabilities = Capabilities {
     tools: true,
@@ -378,20 +385,21 @@ const CLAUDE_3: Capabilities = Capabilities {
     tool_result_status: true,
     prefill: true,
     anthropic_fields: true,
+    max_output_tokens: Some(4096),
     ..SEES
 };
 
-const CLAUDE_3_5: Capabilities = Capabilities { count_tokens: true, ..CLAUDE_3 };
+const CLAUDE_3_5: Capabilities = Capabilities { count_tokens: true, max_output_tokens: Some(8192), ..CLAUDE_3 };
 
 const CLAUDE_3_5_CACHED: Capabilities = Capabilities { cache: Cache::FiveMinutes, cache_tools: true, ..CLAUDE_3_5 };
 
-const CLAUDE_4: Capabilities = Capabilities { reasoning: Reasoning::Budget, signed_reasoning: true, ..CLAUDE_3_5_CACHED };
+const CLAUDE_4: Capabilities = Capabilities { reasoning: Reasoning::Budget, signed_reasoning: true, max_output_tokens: Some(64_000), ..CLAUDE_3_5_CACHED };
 
 const CLAUDE_4_1: Capabilities = Capabilities { temperature_with_top_p: false, ..CLAUDE_4 };
 
 const CLAUDE_4_5: Capabilities = Capabilities { cache: Cache::OneHour, structured_output: StructuredOutput::Native, strict_tools: true, ..CLAUDE_4_1 };
 
-const CLAUDE_4_6: Capabilities = Capabilities { reasoning: Reasoning::Adaptive, prefill: false, ..CLAUDE_4_5 };
+const CLAUDE_4_6: Capabilities = Capabilities { reasoning: Reasoning::Adaptive, prefill: false, max_output_tokens: None, ..CLAUDE_4_5 };
 
 const CLAUDE_4_7: Capabilities = Capabilities { reasoning: Reasoning::AdaptiveOnly, sampling: false, count_tokens: false, ..CLAUDE_4_6 };
 
@@ -410,6 +418,8 @@ const NOVA: Capabilities = Capabilities {
     top_k: TopK::InferenceConfig,
     ..SEES
 };
+
+const FIRST_LLAMAS: Capabilities = Capabilities { max_output_tokens: Some(2048), ..NO_TOOLS_WITH_DOCUMENTS };
 
 const OPEN_WEIGHTS: Capabilities = Capabilities { structured_output: StructuredOutput::Native, strict_tools: true, ..UNKNOWN };
 
@@ -438,7 +448,7 @@ static FAMILIES: &[Family] = &[
     family("claude-3-5-haiku", Capabilities { images: false, ..CLAUDE_3_5_CACHED }),
     family("claude-3-5", CLAUDE_3_5_CACHED),
     // Claude 3.7 brought thinking with a budget.
-    family("claude-3-7", CLAUDE_4),
+    family("claude-3-7", Capabilities { max_output_tokens: Some(128_000), ..CLAUDE_4 }),
     family("claude-3-", CLAUDE_3),
     // From Opus 4.1 on, temperature and top_p exclude each other. The first Claude 4 ids carry their date right behind the 4.
     family("claude-opus-4-1", CLAUDE_4_1),
@@ -474,16 +484,16 @@ static FAMILIES: &[Family] = &[
     // A Claude of tomorrow: what the newest ones refuse, and no output shape until AWS lists it.
     family("claude", CLAUDE_NEWER),
     // Titan text models know neither instructions nor tools.
-    family("amazon.titan-text-premier", NO_SYSTEM),
-    family("amazon.titan", NO_SYSTEM_WITH_DOCUMENTS),
+    family("amazon.titan-text-premier", Capabilities { max_output_tokens: Some(3072), ..NO_SYSTEM }),
+    family("amazon.titan", Capabilities { max_output_tokens: Some(8192), ..NO_SYSTEM_WITH_DOCUMENTS }),
     // Nova caches system and messages, not tools. Nova 2 thinks on request. Micro is for text.
     family("amazon.nova-2", Capabilities { reasoning: Reasoning::Nova, prefill: false, ..NOVA }),
     family("amazon.nova-micro", Capabilities { images: false, documents: false, ..NOVA }),
     family("amazon.nova", NOVA),
     // Llama: tools from 3.1 on, not in the small ones of 3.2; the choice is always the model's. The large ones of 3.2 see, and all of 4.
-    family("meta.llama2", NO_TOOLS_WITH_DOCUMENTS),
-    family("meta.llama3-8b", NO_TOOLS_WITH_DOCUMENTS),
-    family("meta.llama3-70b", NO_TOOLS_WITH_DOCUMENTS),
+    family("meta.llama2", FIRST_LLAMAS),
+    family("meta.llama3-8b", FIRST_LLAMAS),
+    family("meta.llama3-70b", FIRST_LLAMAS),
     family("meta.llama3-2-1b", NO_TOOLS_WITH_DOCUMENTS),
     family("meta.llama3-2-3b", NO_TOOLS_WITH_DOCUMENTS),
     family("meta.llama3-2-", SEES),

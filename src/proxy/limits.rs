@@ -45,7 +45,7 @@ pub(super) async fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mu
     if scopes.is_empty() && budget == Default::default() {
         return Ok(());
     }
-    let estimate = estimate(ctx.surface, body, process);
+    let estimate = estimate(ctx.surface, body, longest(route, process));
     let nano_usd = price(route).map_or(0, |price| estimate.nano_usd(&price));
     let ask = Ask { scopes, budget, tokens: estimate.input.saturating_add(estimate.output), nano_usd };
     let (held, standing) = match &ctx.current.ledger {
@@ -166,7 +166,13 @@ impl Estimate {
     }
 }
 
-fn estimate(surface: Option<Surface>, body: &[u8], process: &Process) -> Estimate {
+/// Tokens of an answer that its request does not bound: no more than its model can write, and than the operator holds for any.
+fn longest(route: &Route, process: &Process) -> u64 {
+    route.target.capabilities.max_output_tokens.map_or(process.default_max_tokens, |most| most.min(process.default_max_tokens))
+}
+
+/// `longest`: what is held for an answer without a bound.
+fn estimate(surface: Option<Surface>, body: &[u8], longest: u64) -> Estimate {
     // What a provider's own API takes is not known here: it counts when the answer tells.
     let Some(surface) = surface.filter(|surface| !matches!(surface, Surface::CountMessages | Surface::CountTokens)) else { return Estimate::default() };
     let input = (body.len() as u64).div_ceil(BYTES_PER_TOKEN) + OVERHEAD_TOKENS;
@@ -174,7 +180,7 @@ fn estimate(surface: Option<Surface>, body: &[u8], process: &Process) -> Estimat
         return Estimate { input, output: 0, cached: false };
     }
     let (most, answers) = std::str::from_utf8(body).map_or((None, 1), bounds);
-    let output = most.unwrap_or(process.default_max_tokens);
+    let output = most.unwrap_or(longest);
     let cached = memmem::find(body, b"cache").is_some();
     // Several answers may be as many calls, each with the whole input.
     Estimate { input: input.saturating_mul(answers), output: output.saturating_mul(answers), cached }

@@ -272,7 +272,7 @@ fn openai_and_gemini_by_their_own_names() {
 #[test]
 fn what_is_described_is_what_the_model_map_takes() {
     for row in FAMILIES {
-        let described = Capabilities { default_max_tokens: Some(4096), ..row.takes.clone() };
+        let described = Capabilities { default_max_tokens: Some(4096), max_output_tokens: Some(8192), ..row.takes.clone() };
         let yaml: String = described.describe().iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
         let overrides: Overrides = serde_yaml::from_str(&yaml).unwrap();
         for mut other in [UNKNOWN, CLAUDE_5_5, NOVA] {
@@ -283,6 +283,28 @@ fn what_is_described_is_what_the_model_map_takes() {
     assert!(UNKNOWN.describe().contains(&("default_max_tokens", "null".to_owned())));
     assert!(CLAUDE_4_5.describe().contains(&("cache", "1h".to_owned())));
     serde_yaml::from_str::<Overrides>("default_max_tokens: null").unwrap();
+}
+
+#[test]
+fn the_longest_answer_is_told_where_its_maker_tells_it() {
+    for (id, most) in [
+        ("anthropic.claude-v2:1", Some(4096)),
+        ("anthropic.claude-3-haiku-20240307-v1:0", Some(4096)),
+        ("us.anthropic.claude-3-5-sonnet-20241022-v2:0", Some(8192)),
+        ("claude-3-7-sonnet@20250219", Some(128_000)),
+        ("anthropic.claude-sonnet-4-5-20250929-v1:0", Some(64_000)),
+        ("anthropic.claude-opus-4-6-v1", None),
+        ("amazon.titan-text-express-v1", Some(8192)),
+        ("amazon.titan-text-premier-v1:0", Some(3072)),
+        ("meta.llama2-70b-chat-v1", Some(2048)),
+        ("meta.llama3-1-70b-instruct-v1:0", None),
+        ("nobody.knows", None),
+    ] {
+        assert_eq!(Capabilities::of(id).max_output_tokens, most, "{id}");
+    }
+    let mut takes = Capabilities::of("nobody.knows");
+    takes.apply(&serde_yaml::from_str("max_output_tokens: 1000").unwrap());
+    assert_eq!(takes.max_output_tokens, Some(1000));
 }
 
 #[test]
