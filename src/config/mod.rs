@@ -28,6 +28,7 @@ pub mod snapshot;
 mod tls;
 mod top;
 mod tree;
+mod unpriced;
 
 #[cfg(test)]
 mod tests;
@@ -266,7 +267,10 @@ fn assemble(
         }
     }
     match map {
-        Some(models) if found.is_empty() => Ok(Snapshot { process: file.process, models, files: file.files, notes }),
+        Some(models) if found.is_empty() => {
+            notes.extend(unpriced::note(&file.process, &models));
+            Ok(Snapshot { process: file.process, models, files: file.files, notes })
+        }
         _ => Err(Errors { files: file.files, ..Errors::new(found) }),
     }
 }
