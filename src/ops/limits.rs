@@ -288,12 +288,6 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// All that is held.
-    #[must_use]
-    pub fn all(&self) -> Used {
-        self.ask.as_ref().map_or_else(Used::default, |ask| Used { tokens: ask.tokens, nano_usd: ask.nano_usd })
-    }
-
     /// Whether money counts for its user.
     #[must_use]
     pub fn has_budget(&self) -> bool {

@@ -18,6 +18,7 @@ use crate::policy::auth::Principal;
 use crate::policy::limit::Standing;
 use crate::policy::route::Route;
 use crate::proxy::downstream::Control;
+use crate::proxy::limits::Estimate;
 use crate::proxy::plan::{Answer, Call, Fan};
 use crate::proxy::tries::Tries;
 use crate::translate::Facts;
@@ -62,6 +63,8 @@ pub struct Ctx {
     pub place: Option<Place>,
     /// What is held of its user's limits.
     pub reservation: Option<Reservation>,
+    /// What that was reckoned from.
+    pub(super) estimate: Estimate,
     /// Where its user stands with them.
     pub standing: Standing,
 }
@@ -110,6 +113,8 @@ pub(super) struct Exchange {
     pub(super) upstream_request_id: Option<String>,
     /// What was learned from the answer.
     pub(super) facts: Facts,
+    /// Bytes of the answer's body so far.
+    pub(super) answer_bytes: u64,
     /// When the first content came.
     pub(super) first_content: Option<Instant>,
 }

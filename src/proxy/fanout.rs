@@ -407,6 +407,9 @@ async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, transla
         };
         let last = match next {
             Some(News::Piece(choice, piece)) => {
+                if let Some(exchange) = ctx.exchange.as_mut() {
+                    exchange.answer_bytes = exchange.answer_bytes.saturating_add(piece.len() as u64);
+                }
                 choices.push(choice, &piece, &mut out);
                 false
             }

@@ -352,6 +352,7 @@ fn into_exchange(draft: Draft, tries: Tries, chunked: bool) -> (Exchange, Option
         stage: Stage::Waiting,
         upstream_request_id: None,
         facts: Facts::default(),
+        answer_bytes: 0,
         first_content: None,
     };
     (exchange, fan)

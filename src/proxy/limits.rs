@@ -10,7 +10,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora_limits::rate::Rate;
 
-use crate::chat::{ApiError, ErrorKind};
+use crate::chat::{ApiError, ErrorKind, Usage};
 use crate::config::snapshot::{Price, Process};
 use crate::dialect::{Dialect, Surface};
 use crate::ops::limits::{Admission, Refused, now};
@@ -62,6 +62,7 @@ pub(super) async fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mu
         }
     };
     ctx.standing = standing;
+    ctx.estimate = estimate;
     match held {
         Ok(held) => {
             ctx.reservation = Some(held);
@@ -120,23 +121,28 @@ impl Flood {
 /// Counts what a request has used, in place of what was held for it.
 pub(super) fn settle(ctx: &mut Ctx) {
     let Some(held) = ctx.reservation.take() else { return };
-    let used = match &ctx.exchange {
-        Some(exchange) => used(exchange, held.all(), held.has_budget()),
-        None => Used::default(),
-    };
+    let used = ctx.exchange.as_ref().map_or_else(Used::default, |exchange| {
+        let (tokens, usd) = used(exchange, ctx.estimate);
+        Used { tokens, nano_usd: if held.has_budget() { usd } else { 0 } }
+    });
     held.settle(used);
 }
 
-fn used(exchange: &Exchange, held: Used, budget: bool) -> Used {
-    match &exchange.facts.usage {
+/// Tokens that an answer has taken, and what they cost.
+fn used(exchange: &Exchange, estimate: Estimate) -> (u64, u64) {
+    let price = price(&exchange.route);
+    let facts = &exchange.facts;
+    let produced = estimate.produced(exchange.answer_bytes);
+    match facts.usage {
         Some(usage) => {
-            let price = price(&exchange.route).filter(|_| budget);
-            let tokens = usage.total_input_tokens().saturating_add(usage.output_tokens);
-            Used { tokens, nano_usd: price.map_or(0, |price| price.nano_usd(usage)) }
+            // Some APIs tell of the input at once, and of the output with the stop only.
+            let output_tokens = if facts.stop.is_some() { usage.output_tokens } else { usage.output_tokens.max(produced.output) };
+            let usage = Usage { output_tokens, ..usage };
+            (usage.total_input_tokens().saturating_add(output_tokens), price.map_or(0, |price| price.nano_usd(&usage)))
         }
-        // Usage comes last: whoever leaves before it has not had his answer for nothing.
-        None if exchange.first_content.is_some() => Used { nano_usd: if budget { held.nano_usd } else { 0 }, ..held },
-        None => Used::default(),
+        // Usage comes last, if at all: whoever leaves before it has not had his answer for nothing.
+        None if exchange.committed => (produced.input.saturating_add(produced.output), price.map_or(0, |price| produced.nano_usd(&price))),
+        None => (0, 0),
     }
 }
 
@@ -151,7 +157,7 @@ fn price(route: &Route) -> Option<Price> {
 
 /// Tokens that a request takes at most, as far as that can be told before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Estimate {
+pub(super) struct Estimate {
     input: u64,
     output: u64,
     /// What goes in may be written to the prompt cache, which costs more.
@@ -159,6 +165,12 @@ struct Estimate {
 }
 
 impl Estimate {
+    /// What was taken of it by an answer of so many bytes, of which nobody tells its tokens. Framing counts as text: rather too many than too few, but never
+    /// more than was held.
+    fn produced(self, bytes: u64) -> Estimate {
+        Estimate { output: self.output.min(bytes.div_ceil(BYTES_PER_TOKEN)), ..self }
+    }
+
     fn nano_usd(self, price: &Price) -> u64 {
         let input = if self.cached { price.input.max(price.cache_write).max(price.cache_write_1h) } else { price.input };
         let usd = self.input as f64 * input + self.output as f64 * price.output;
@@ -215,7 +227,7 @@ fn refusal(over: Over) -> ApiError {
 /// The headers that tell where the user stands, by the names of the client's API. An upstream's own would tell of the gateway's account.
 pub(super) fn tell(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     let Standing { requests, tokens } = ctx.standing;
-    if requests.is_none() && tokens.is_none() {
+    if requests.is_none() && tokens.is_none() && ctx.reservation.is_none() {
         return Ok(());
     }
     let theirs = |name: &str| name.starts_with("x-ratelimit-") || name.starts_with("anthropic-ratelimit-");

@@ -182,6 +182,7 @@ impl ProxyHttp for Gateway {
             in_flight: None,
             place: None,
             reservation: None,
+            estimate: limits::Estimate::default(),
             standing: Standing::default(),
         }
     }

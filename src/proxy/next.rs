@@ -184,6 +184,7 @@ async fn adopt(shared: &Shared, session: &Session, ctx: &mut Ctx) -> std::result
     exchange.stage = Stage::Waiting;
     exchange.facts = Facts::default();
     exchange.first_content = None;
+    exchange.answer_bytes = 0;
     exchange.upstream_request_id = None;
     exchange.timed_out = false;
     exchange.readdressed = false;

@@ -240,6 +240,7 @@ pub(super) fn body(body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result
     let Some(exchange) = ctx.exchange.as_mut() else { return Ok(()) };
     exchange.upstream_at = Instant::now();
     let piece = body.take().unwrap_or_default();
+    exchange.answer_bytes = exchange.answer_bytes.saturating_add(piece.len() as u64);
     match &mut exchange.stage {
         Stage::Stream { .. } => stream(&piece, end, body, ctx),
         Stage::Relay { .. } => relayed(piece, end, body, ctx),

@@ -111,9 +111,9 @@ impl Choices {
         self.content
     }
 
-    /// What was learned so far.
+    /// What was learned so far. They have stopped when all have: until then the usage is not that of all.
     #[must_use]
     pub fn facts(&self) -> Facts {
-        self.facts
+        Facts { stop: self.facts.stop.filter(|_| self.decoders.iter().all(Option::is_none)), ..self.facts }
     }
 }
