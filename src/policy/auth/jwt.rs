@@ -7,12 +7,13 @@
 //! header: alg, kid                      claims: iss, aud, exp, user, groups            signature over both
 //! ```
 
+use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD as BASE64URL;
 use ring::signature::{self, RsaPublicKeyComponents, UnparsedPublicKey};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use super::mtls::sane;
@@ -58,6 +59,18 @@ pub enum Fault {
     NoUser,
 }
 
+impl Fault {
+    /// Whether somebody has tried what might count. What an issuer has really signed, for another time or another house, is no guess; nor is a key that is not
+    /// known here, which may be a new one that could not be fetched yet.
+    #[must_use]
+    pub fn is_guess(self) -> bool {
+        match self {
+            Fault::Malformed | Fault::Algorithm | Fault::Critical | Fault::Signature => true,
+            Fault::UnknownKey | Fault::Expired | Fault::NotYet | Fault::Issuer | Fault::Audience | Fault::NoUser => false,
+        }
+    }
+}
+
 /// What a good token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claims {
@@ -94,7 +107,7 @@ enum Public {
 }
 
 /// A member of `keys`: RFC 7517, section 4, and 7518, section 6.
-#[derive(Deserialize)]
+#[derive(serde::Deserialize)]
 struct Published {
     kty: String,
     kid: Option<String>,
@@ -113,7 +126,7 @@ impl Keys {
     /// Reads `{"keys": […]}`. Keys that are no use here are passed over, as the RFC wants it; `None` where this is no such document.
     #[must_use]
     pub fn parse(json: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
+        #[derive(serde::Deserialize)]
         struct Document {
             keys: Vec<Value>,
         }
@@ -197,11 +210,39 @@ pub fn looks_like(token: &str) -> bool {
     token.starts_with("eyJ") && token.bytes().filter(|byte| *byte == b'.').count() == 2
 }
 
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: Option<String>,
-    crit: Option<Value>,
+/// A JSON object whose names are all different: of two claims of one name, another reader may take the other one (RFC 7519, section 4).
+struct Unique(Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Unique {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(UniqueVisitor)
+    }
+}
+
+struct UniqueVisitor;
+
+impl<'de> Visitor<'de> for UniqueVisitor {
+    type Value = Unique;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Unique, A::Error> {
+        let mut map = Map::new();
+        while let Some((name, value)) = members.next_entry()? {
+            if map.insert(name, value).is_some() {
+                return Err(serde::de::Error::custom("a name that is there twice"));
+            }
+        }
+        Ok(Unique(map))
+    }
+}
+
+/// The JSON of a part of a token.
+fn object(part: &str) -> Result<Map<String, Value>, Fault> {
+    let json = BASE64URL.decode(part).map_err(|_| Fault::Malformed)?;
+    serde_json::from_slice(&json).map(|Unique(map)| map).map_err(|_| Fault::Malformed)
 }
 
 /// Checks a token: signature first, then whom it is from, for and when.
@@ -214,16 +255,18 @@ pub fn verify(token: &str, keys: &Keys, jwt: &Jwt, now: SystemTime) -> Result<Cl
     }
     let (message, signature) = token.rsplit_once('.').ok_or(Fault::Malformed)?;
     let (header, claims) = message.split_once('.').ok_or(Fault::Malformed)?;
-    let decode = |text: &str| BASE64URL.decode(text).map_err(|_| Fault::Malformed);
-    let header: Header = serde_json::from_slice(&decode(header)?).map_err(|_| Fault::Malformed)?;
-    if header.crit.is_some() {
+    let header = object(header)?;
+    // Whatever it holds: nothing that is critical is understood here.
+    if header.contains_key("crit") {
         return Err(Fault::Critical);
     }
+    let claimed = header.get("alg").and_then(Value::as_str).ok_or(Fault::Malformed)?;
+    let id = header.get("kid").map(|id| id.as_str().ok_or(Fault::Malformed)).transpose()?;
     // The allowed ones are asymmetric all: neither `none` nor a shared secret can be among them.
-    let algorithm = *jwt.algorithms.iter().find(|allowed| **allowed == header.alg).ok_or(Fault::Algorithm)?;
-    check_signature(keys, algorithm, header.kid.as_deref(), message.as_bytes(), &decode(signature)?)?;
-    let claims: Map<String, Value> = serde_json::from_slice(&decode(claims)?).map_err(|_| Fault::Malformed)?;
-    check_claims(&claims, jwt, now)
+    let algorithm = *jwt.algorithms.iter().find(|allowed| **allowed == claimed).ok_or(Fault::Algorithm)?;
+    let signature = BASE64URL.decode(signature).map_err(|_| Fault::Malformed)?;
+    check_signature(keys, algorithm, id, message.as_bytes(), &signature)?;
+    check_claims(&object(claims)?, jwt, now)
 }
 
 fn check_signature(keys: &Keys, algorithm: &str, id: Option<&str>, message: &[u8], signature: &[u8]) -> Result<(), Fault> {

@@ -32,25 +32,38 @@ fn claims() -> Value {
     json!({"iss": "https://id.example.com", "aud": "adit", "sub": "alice", "exp": NOW + 600, "nbf": NOW, "iat": NOW})
 }
 
+/// The key pair of RFC 7515, appendix A.2: everybody knows it.
+const RSA: &str = include_str!("../../../../tests/fixtures/jose/rfc7515-a2.jwk.json");
+
 /// A key that signs, with its id.
 struct Signer {
     id: &'static str,
     algorithm: &'static str,
-    key: KeyPair,
+    key: Private,
+}
+
+enum Private {
+    Rsa(ring::rsa::KeyPair),
+    Other(KeyPair),
 }
 
 impl Signer {
     fn new(id: &'static str, algorithm: &'static str) -> Self {
-        let kind = match algorithm {
-            "ES256" => &PKCS_ECDSA_P256_SHA256,
-            "ES384" => &PKCS_ECDSA_P384_SHA384,
-            _ => &PKCS_ED25519,
+        let key = match algorithm {
+            "ES256" => Private::Other(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()),
+            "ES384" => Private::Other(KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap()),
+            "EdDSA" => Private::Other(KeyPair::generate_for(&PKCS_ED25519).unwrap()),
+            _ => Private::Rsa(rsa()),
         };
-        Signer { id, algorithm, key: KeyPair::generate_for(kind).unwrap() }
+        Signer { id, algorithm, key }
     }
 
     fn published(&self) -> Value {
-        let raw = rcgen::PublicKeyData::der_bytes(&self.key);
+        let Private::Other(key) = &self.key else {
+            let key: Value = serde_json::from_str(RSA).unwrap();
+            return json!({"kty": "RSA", "n": key["n"], "e": key["e"], "kid": self.id, "use": "sig"});
+        };
+        let raw = rcgen::PublicKeyData::der_bytes(key);
         let half = |from: usize, length| BASE64URL.encode(&raw[from..from + length]);
         let (kty, crv, x, y) = match self.algorithm {
             "ES256" => ("EC", "P-256", half(1, 32), Some(half(33, 32))),
@@ -65,15 +78,45 @@ impl Signer {
     }
 
     fn token_with(&self, header: &Value, claims: &Value) -> String {
-        let message = format!("{}.{}", BASE64URL.encode(header.to_string()), BASE64URL.encode(claims.to_string()));
-        let signature = self.key.sign(message.as_bytes()).unwrap();
-        let signature = match self.algorithm {
-            "ES256" => fixed(&signature, 32),
-            "ES384" => fixed(&signature, 48),
-            _ => signature,
-        };
-        format!("{message}.{}", BASE64URL.encode(signature))
+        self.token_of(&header.to_string(), &claims.to_string())
     }
+
+    /// Of texts, which need be no JSON.
+    fn token_of(&self, header: &str, claims: &str) -> String {
+        let message = format!("{}.{}", BASE64URL.encode(header), BASE64URL.encode(claims));
+        format!("{message}.{}", BASE64URL.encode(self.sign(message.as_bytes())))
+    }
+
+    fn sign(&self, message: &[u8]) -> Vec<u8> {
+        let signed = |key: &KeyPair| key.sign(message).unwrap();
+        match (&self.key, self.algorithm) {
+            (Private::Other(key), "ES256") => fixed(&signed(key), 32),
+            (Private::Other(key), "ES384") => fixed(&signed(key), 48),
+            (Private::Other(key), _) => signed(key),
+            (Private::Rsa(key), algorithm) => {
+                let padding: &dyn signature::RsaEncoding = match algorithm {
+                    "RS256" => &signature::RSA_PKCS1_SHA256,
+                    "RS384" => &signature::RSA_PKCS1_SHA384,
+                    "RS512" => &signature::RSA_PKCS1_SHA512,
+                    "PS256" => &signature::RSA_PSS_SHA256,
+                    "PS384" => &signature::RSA_PSS_SHA384,
+                    _ => &signature::RSA_PSS_SHA512,
+                };
+                let mut out = vec![0; key.public().modulus_len()];
+                key.sign(padding, &ring::rand::SystemRandom::new(), message, &mut out).unwrap();
+                out
+            }
+        }
+    }
+}
+
+fn rsa() -> ring::rsa::KeyPair {
+    let key: Value = serde_json::from_str(RSA).unwrap();
+    let number = |name: &str| BASE64URL.decode(key[name].as_str().unwrap()).unwrap();
+    let public_key = RsaPublicKeyComponents { n: number("n"), e: number("e") };
+    let components =
+        ring::rsa::KeyPairComponents { public_key, d: number("d"), p: number("p"), q: number("q"), dP: number("dp"), dQ: number("dq"), qInv: number("qi") };
+    ring::rsa::KeyPair::from_components(&components).unwrap()
 }
 
 /// The two numbers of a signature in DER, each in its full length as RFC 7518, section 3.4, wants it.
@@ -95,16 +138,89 @@ fn keys(signers: &[&Signer]) -> Keys {
     Keys::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
 
+/// All that the operator may allow.
+const ALGORITHMS: [&str; 9] = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+
 #[test]
-fn a_good_token_of_each_algorithm_names_its_user() {
-    let signers = ["ES256", "ES384", "EdDSA"].map(|algorithm| Signer::new(algorithm, algorithm));
+fn a_good_token_of_each_algorithm_names_its_user_and_with_any_byte_changed_none() {
+    let signers = ALGORITHMS.map(|algorithm| Signer::new(algorithm, algorithm));
     let keys = keys(&signers.each_ref());
-    assert_eq!(keys.len(), 3);
+    assert_eq!(keys.len(), ALGORITHMS.len());
+    let config = Jwt { algorithms: ALGORITHMS.to_vec(), ..config() };
     for signer in &signers {
-        let found = verify(&signer.token(&claims()), &keys, &config(), now());
+        let token = signer.token(&claims());
         let until = now() + Duration::from_secs(660);
-        assert_eq!(found, Ok(Claims { user: "alice".to_owned(), groups: Vec::new(), until }), "{}", signer.algorithm);
-        assert!(looks_like(&signer.token(&claims())));
+        assert_eq!(verify(&token, &keys, &config, now()), Ok(Claims { user: "alice".to_owned(), groups: Vec::new(), until }), "{}", signer.algorithm);
+        assert!(looks_like(&token));
+        let (message, signature) = token.rsplit_once('.').unwrap();
+        let signature = BASE64URL.decode(signature).unwrap();
+        let (header, payload) = message.split_once('.').unwrap();
+        let payload = BASE64URL.decode(payload).unwrap();
+        let flipped = |bytes: &[u8], at: usize| {
+            let mut changed = bytes.to_vec();
+            changed[at] ^= 1;
+            BASE64URL.encode(changed)
+        };
+        for at in [0, 1, signature.len() / 2, signature.len() - 1] {
+            assert_eq!(verify(&format!("{message}.{}", flipped(&signature, at)), &keys, &config, now()), Err(Fault::Signature), "{} {at}", signer.algorithm);
+        }
+        for at in [0, payload.len() / 2, payload.len() - 1] {
+            let changed = format!("{header}.{}.{}", flipped(&payload, at), BASE64URL.encode(&signature));
+            assert_eq!(verify(&changed, &keys, &config, now()), Err(Fault::Signature), "{} {at}", signer.algorithm);
+        }
+        for wrong in [&signature[..signature.len() - 1], &[], &[signature.as_slice(), &[0]].concat(), &vec![0; signature.len()]] {
+            assert_eq!(verify(&format!("{message}.{}", BASE64URL.encode(wrong)), &keys, &config, now()), Err(Fault::Signature), "{}", signer.algorithm);
+        }
+        // The key of one is none for another, whatever the token says.
+        for other in ALGORITHMS.into_iter().filter(|other| *other != signer.algorithm) {
+            let token = signer.token_with(&json!({"alg": other, "kid": signer.id}), &claims());
+            assert_eq!(verify(&token, &keys, &config, now()), Err(Fault::Signature), "{} as {other}", signer.algorithm);
+        }
+        // Nobody allows it.
+        let without = Jwt { algorithms: ALGORITHMS.into_iter().filter(|other| *other != signer.algorithm).collect(), ..config.clone() };
+        assert_eq!(verify(&token, &keys, &without, now()), Err(Fault::Algorithm));
+    }
+}
+
+#[test]
+fn a_name_that_is_there_twice_makes_it_no_token() {
+    let signer = Signer::new("k1", "ES256");
+    let keys = keys(&[&signer]);
+    let claims = claims().to_string();
+    let twice = |name: &str, value: &str| format!("{},\"{name}\":{value}}}", &claims[..claims.len() - 1]);
+    let header = r#"{"alg":"ES256","kid":"k1"}"#;
+    assert!(verify(&signer.token_of(header, &claims), &keys, &config(), now()).is_ok());
+    for (header, claims) in [
+        (r#"{"alg":"ES256","kid":"k1","alg":"none"}"#, claims.clone()),
+        (r#"{"alg":"none","alg":"ES256","kid":"k1"}"#, claims.clone()),
+        (r#"{"alg":"ES256","kid":"k2","kid":"k1"}"#, claims.clone()),
+        (header, twice("sub", "\"mallory\"")),
+        (header, twice("s\\u0075b", "\"mallory\"")),
+        (header, twice("exp", "9999999999")),
+        (header, twice("aud", "\"adit\"")),
+        (header, format!("{claims} {claims}")),
+        (header, format!("[{claims}]")),
+        (header, "null".to_owned()),
+    ] {
+        assert_eq!(verify(&signer.token_of(header, &claims), &keys, &config(), now()), Err(Fault::Malformed), "{header} {claims}");
+    }
+}
+
+#[test]
+fn only_what_somebody_has_made_up_is_a_guess() {
+    for (fault, guess) in [
+        (Fault::Malformed, true),
+        (Fault::Algorithm, true),
+        (Fault::Critical, true),
+        (Fault::Signature, true),
+        (Fault::UnknownKey, false),
+        (Fault::Expired, false),
+        (Fault::NotYet, false),
+        (Fault::Issuer, false),
+        (Fault::Audience, false),
+        (Fault::NoUser, false),
+    ] {
+        assert_eq!(fault.is_guess(), guess, "{fault}");
     }
 }
 
@@ -161,6 +277,14 @@ fn a_bad_token_is_refused_for_what_is_wrong_with_it() {
         (headed(json!({"alg": "RS256", "kid": "k1"})), Fault::Signature),
         (headed(json!({"alg": "EdDSA", "kid": "k1"})), Fault::Signature),
         (headed(json!({"alg": "ES256", "kid": "k1", "crit": ["exp"]})), Fault::Critical),
+        (headed(json!({"alg": "ES256", "kid": "k1", "crit": ["b64"], "b64": true})), Fault::Critical),
+        (headed(json!({"alg": "ES256", "kid": "k1", "crit": []})), Fault::Critical),
+        (headed(json!({"alg": "ES256", "kid": "k1", "crit": null})), Fault::Critical),
+        (headed(json!({"alg": "none", "kid": "k1"})), Fault::Algorithm),
+        (headed(json!({"alg": "None", "kid": "k1"})), Fault::Algorithm),
+        (headed(json!({"alg": "es256", "kid": "k1"})), Fault::Algorithm),
+        (headed(json!({"alg": ["ES256"], "kid": "k1"})), Fault::Malformed),
+        (headed(json!({"alg": "ES256", "kid": null})), Fault::Malformed),
         (headed(json!({"alg": "ES256", "kid": 1})), Fault::Malformed),
         (headed(json!({"kid": "k1"})), Fault::Malformed),
         (with("exp", json!(NOW - 60)), Fault::Expired),
