@@ -183,3 +183,19 @@ fn a_small_request_takes_few_allocations() {
     assert!(counted.count_total <= 40, "{counted:?}");
     assert!(counted.bytes_total <= 8 * 1024, "{counted:?}");
 }
+
+#[test]
+fn a_good_proof_touches_nothing_where_there_is_no_failure_on_record() {
+    use adit::policy::auth::lockout::Lockout;
+    let (lockout, now) = (Lockout::default(), std::time::Instant::now());
+    let (address, other) = (Some("192.0.2.1".parse().unwrap()), Some("192.0.2.2".parse().unwrap()));
+    // Somebody else has failed, so that there is something to look into.
+    lockout.failed(other, Some("one"), now);
+    let good = || {
+        assert_eq!(lockout.wait(address, Some("one"), now), None);
+        lockout.succeeded(address, "one");
+    };
+    good();
+    let AllocationInfo { count_total, .. } = measure(|| (0..100).for_each(|_| good()));
+    assert_eq!(count_total, 0);
+}

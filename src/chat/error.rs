@@ -9,7 +9,9 @@ pub enum ErrorKind {
     InvalidRequest,
     /// The conversation does not fit the model's context window. 400
     ContextLengthExceeded,
-    /// No credentials, or wrong ones. 401
+    /// No credentials at all. 401
+    MissingCredentials,
+    /// Wrong credentials. 401
     Authentication,
     /// Signed, but not with the secret it says, or not as it must be. 401
     InvalidSignature,
@@ -53,7 +55,7 @@ impl ErrorKind {
     pub fn status(self) -> u16 {
         match self {
             ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded => 400,
-            ErrorKind::Authentication | ErrorKind::InvalidSignature => 401,
+            ErrorKind::MissingCredentials | ErrorKind::Authentication | ErrorKind::InvalidSignature => 401,
             ErrorKind::PermissionDenied => 403,
             ErrorKind::NotFound | ErrorKind::ModelNotFound => 404,
             ErrorKind::MethodNotAllowed => 405,
@@ -73,6 +75,7 @@ impl ErrorKind {
         match self {
             ErrorKind::InvalidRequest => "invalid_request",
             ErrorKind::ContextLengthExceeded => "context_length_exceeded",
+            ErrorKind::MissingCredentials => "missing_credentials",
             ErrorKind::Authentication => "authentication",
             ErrorKind::InvalidSignature => "invalid_signature",
             ErrorKind::PermissionDenied => "permission_denied",
@@ -132,9 +135,10 @@ impl ErrorKind {
     }
 
     /// Every kind, for table tests.
-    pub const ALL: [ErrorKind; 20] = [
+    pub const ALL: [ErrorKind; 21] = [
         ErrorKind::InvalidRequest,
         ErrorKind::ContextLengthExceeded,
+        ErrorKind::MissingCredentials,
         ErrorKind::Authentication,
         ErrorKind::InvalidSignature,
         ErrorKind::PermissionDenied,

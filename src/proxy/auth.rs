@@ -23,7 +23,6 @@ use sha2::{Digest as _, Sha256};
 use crate::chat::{ApiError, ErrorKind};
 use crate::config::snapshot::{ApiKey, Grant, OnRedisFailure, Page};
 use crate::dialect::Dialect;
-use crate::ops::live::Current;
 use crate::ops::random;
 use crate::policy::auth::lockout::Lockout;
 use crate::policy::auth::totp::{Outcome, UsedCodes};
@@ -41,10 +40,13 @@ const CODE_HEADERS: &[&str] = &["x-totp-code", "x-otp"];
 /// No code is taken later than this behind its first use: a step before its time and one behind.
 const CODE_COUNTS: Duration = Duration::from_secs(120);
 
+/// What everybody is told whose proof is missing or not good.
+const NOT_VALID: &str = "The request has no valid credentials.";
+
 /// What authentication remembers from one request to the next.
 #[derive(Default)]
 pub(super) struct Memory {
-    lockout: Lockout,
+    pub(super) lockout: Lockout,
     used_codes: UsedCodes,
     session_key: OnceLock<[u8; 32]>,
 }
@@ -136,12 +138,19 @@ pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) 
     }
     match Shown::find(headers) {
         Shown::Key(token) if session::is_one(token) => {
-            let key = session::check(session_secret(shared, ctx), &auth.users, token, SystemTime::now()).ok_or_else(refused)?;
+            may_try(shared, ctx, None)?;
+            let key = session::check(session_secret(shared, ctx), &auth.users, token, SystemTime::now()).map_err(|fault| {
+                if fault == session::Fault::Forged {
+                    shared.auth.lockout.failed(ctx.client, None, Instant::now());
+                }
+                refused()
+            })?;
             counts(ctx, &key)?;
             Ok(Who::Proven(principal(&key, Proof::Session)))
         }
         Shown::Key(token) if jwt::looks_like(token) && ctx.current.issuer.is_some() => {
-            let issued = issued(token, &ctx.current, &ctx.request_id).await.ok_or_else(refused)?;
+            may_try(shared, ctx, None)?;
+            let issued = issued(shared, token, ctx).await?;
             Ok(Who::Proven(known(issued, ctx)?))
         }
         Shown::Key(text) => {
@@ -149,19 +158,26 @@ pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) 
             let proof = prove(shared, text, &key, code(headers), ctx).await?;
             Ok(Who::Proven(principal(&key, proof)))
         }
-        shown @ (Shown::Signature | Shown::Nothing) => match sigv4::read(session, ctx)? {
+        shown @ (Shown::Signature | Shown::Nothing) => match sigv4::read(shared, session, ctx)? {
             Some(signed) => Ok(Who::Signs(Box::new(signed))),
             None if shown == Shown::Signature && ctx.dialect == Dialect::Bedrock => Err(unknown_signer().into()),
+            None if shown == Shown::Nothing => Err(ApiError::new(ErrorKind::MissingCredentials, NOT_VALID).into()),
             None => Err(refused().into()),
         },
         Shown::Muddle => Err(refused().into()),
     }
 }
 
-/// The user of an identity provider's token; `None` where it is not good.
-async fn issued(token: &str, current: &Current, request_id: &str) -> Option<Principal> {
-    let issuer = current.issuer.as_ref()?;
-    issuer.principal(token, SystemTime::now()).await.inspect_err(|fault| debug!("{request_id}: a token is refused: {fault}")).ok()
+/// The user of an identity provider's token.
+async fn issued(shared: &Shared, token: &str, ctx: &Ctx) -> Result<Principal, ApiError> {
+    let issuer = ctx.current.issuer.as_ref().ok_or_else(refused)?;
+    issuer.principal(token, SystemTime::now()).await.map_err(|fault| {
+        debug!("{}: a token is refused: {fault}", ctx.request_id);
+        if fault.is_guess() {
+            shared.auth.lockout.failed(ctx.client, None, Instant::now());
+        }
+        refused()
+    })
 }
 
 /// Somebody whom others vouch for, with what his line of the keys file says of him where he has one.
@@ -188,7 +204,7 @@ pub(super) async fn admit(page: local::Page<'_>, shared: &Shared, ctx: &mut Ctx,
     let proven = match authenticate(shared, session, ctx).await {
         Ok(Who::Proven(principal)) => Ok(principal),
         // Pages are asked for without a body.
-        Ok(Who::Signs(signed)) => sigv4::prove(&signed, &[], &shared.signing_keys, ctx.dialect),
+        Ok(Who::Signs(signed)) => sigv4::prove(shared, &signed, &[], ctx),
         Err(refusal) => Err(refusal),
     };
     match proven {
@@ -214,18 +230,24 @@ pub(super) fn principal(key: &ApiKey, proof: Proof) -> Principal {
     Principal { name: Arc::clone(&key.name), grant: Arc::clone(&key.grant), proof }
 }
 
+/// Turns away whoever has failed too often: with the key of this id, or with any.
+///
+/// # Errors
+/// 429.
+pub(super) fn may_try(shared: &Shared, ctx: &Ctx, id: Option<&str>) -> Result<(), ApiError> {
+    let Some(wait) = shared.auth.lockout.wait(ctx.client, id, Instant::now()) else { return Ok(()) };
+    let error = ApiError::new(ErrorKind::RateLimited, "Too many failed attempts to authenticate. Please try again later.");
+    Err(ApiError { retry_after: Some((wait.as_secs() + 1).to_string()), ..error })
+}
+
 /// The key that a client shows, unless it has failed too often.
 fn identify(shared: &Shared, text: &str, ctx: &Ctx) -> Result<Arc<ApiKey>, ApiError> {
-    let (ring, lockout) = (&ctx.current.keyring, &shared.auth.lockout);
-    let (label, now) = (ring.label(text), Instant::now());
-    if let Some(wait) = lockout.wait(ctx.client, Some(&label), now) {
-        let seconds = wait.as_secs() + 1;
-        let error = ApiError::new(ErrorKind::RateLimited, "Too many failed attempts to authenticate. Please try again later.");
-        return Err(ApiError { retry_after: Some(seconds.to_string()), ..error });
-    }
+    let ring = &ctx.current.keyring;
+    let label = ring.label(text);
+    may_try(shared, ctx, Some(&label))?;
     let key = ring.check(&ctx.process().auth.users, text, SystemTime::now());
     let key = key.ok_or_else(|| {
-        lockout.failed(ctx.client, Some(&label), now);
+        shared.auth.lockout.failed(ctx.client, Some(&label), Instant::now());
         refused()
     })?;
     counts(ctx, &key)?;
@@ -292,7 +314,7 @@ pub(super) fn session_secret<'s>(shared: &'s Shared, ctx: &'s Ctx) -> &'s [u8] {
 }
 
 fn refused() -> ApiError {
-    ApiError::new(ErrorKind::Authentication, "The request has no valid credentials.")
+    ApiError::new(ErrorKind::Authentication, NOT_VALID)
 }
 
 /// In AWS' words, which their users look up.

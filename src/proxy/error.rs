@@ -47,11 +47,13 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: Refusa
     let Refusal { error, allow, close } = refusal;
     let body = Bytes::from(ctx.dialect.error_body(&error, &ctx.request_id));
     let mut head = error_head(&error, body.len())?;
-    head.set_status(ctx.dialect.status(&error))?;
+    let status = ctx.dialect.status(&error);
+    head.set_status(status)?;
     if let Some((name, value)) = ctx.dialect.error_name(&error) {
         head.insert_header(name, value)?;
     }
-    if error.kind == ErrorKind::Authentication && error.status == 401 {
+    // RFC 9110, section 15.5.2: always.
+    if status == 401 {
         head.insert_header(header::WWW_AUTHENTICATE, "Bearer")?;
     }
     if let Some(allow) = allow {

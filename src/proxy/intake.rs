@@ -146,7 +146,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         () = shared.ended() => return Err(Refusal::closing(stopping())),
     };
     if let Some(signed) = signed {
-        ctx.principal = Some(ctx.timed(|ctx| sigv4::prove(&signed, &body, &shared.signing_keys, ctx.dialect))?);
+        ctx.principal = Some(ctx.timed(|ctx| sigv4::prove(shared, &signed, &body, ctx))?);
     }
     let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
     if let Err(over) = limits::admit(shared, &draft.route, &body, ctx).await {

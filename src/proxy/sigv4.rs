@@ -7,7 +7,7 @@
 //! There is no [`Principal`] before the body is there and covered: nothing that a name is good for may happen on a head alone, as the name is no secret.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use moka::sync::Cache;
 use pingora_proxy::Session;
@@ -20,6 +20,7 @@ use crate::policy::auth::{Principal, Proof};
 use crate::provider::sigv4::verify::{Claim, Fault, Received, SigningKey};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::error::Refusal;
+use crate::proxy::{Shared, auth};
 
 /// Each client has one a day and region.
 const MOST_SIGNING_KEYS: u64 = 10_000;
@@ -44,10 +45,10 @@ pub(super) struct Signed {
 /// Reads the signature of a head; `None` if it has none, or if none counts here.
 ///
 /// # Errors
-/// What can be said without the body. Key pairs that are unknown, switched off or expired look the same.
-pub(super) fn read(session: &Session, ctx: &Ctx) -> Result<Option<Signed>, Refusal> {
-    let auth = &ctx.process().auth;
-    if !auth.enabled || !auth.modes.api_key {
+/// What can be said without the body; 429 for whoever guesses. Key pairs that are unknown, switched off or expired look the same.
+pub(super) fn read(shared: &Shared, session: &Session, ctx: &Ctx) -> Result<Option<Signed>, Refusal> {
+    let access = &ctx.process().auth;
+    if !access.enabled || !access.modes.api_key {
         return Ok(None);
     }
     let head = session.req_header();
@@ -58,9 +59,14 @@ pub(super) fn read(session: &Session, ctx: &Ctx) -> Result<Option<Signed>, Refus
         headers: &head.headers,
     };
     let Some(claim) = Claim::read(&received, ctx.received).map_err(|fault| refused(&fault, ctx.dialect))? else { return Ok(None) };
-    match auth.users.sigv4.get(claim.access_key_id()).filter(|key| is_good(key, ctx.received)) {
+    auth::may_try(shared, ctx, Some(claim.access_key_id()))?;
+    match access.users.sigv4.get(claim.access_key_id()).filter(|key| is_good(key, ctx.received)) {
         Some(key) => Ok(Some(Signed { claim, key: Arc::clone(key) })),
-        None => Err(refused(&Fault::Token, ctx.dialect)),
+        None => {
+            // Whoever looks for an id that counts is a guesser like any other.
+            shared.auth.lockout.failed(ctx.client, Some(claim.access_key_id()), Instant::now());
+            Err(refused(&Fault::Token, ctx.dialect))
+        }
     }
 }
 
@@ -68,12 +74,20 @@ pub(super) fn read(session: &Session, ctx: &Ctx) -> Result<Option<Signed>, Refus
 ///
 /// # Errors
 /// The signature is not his, or not over this body.
-pub(super) fn prove(signed: &Signed, body: &[u8], keys: &SigningKeys, dialect: Dialect) -> Result<Principal, Refusal> {
+pub(super) fn prove(shared: &Shared, signed: &Signed, body: &[u8], ctx: &Ctx) -> Result<Principal, Refusal> {
     let Signed { claim, key } = signed;
+    let (keys, lockout) = (&shared.signing_keys, &shared.auth.lockout);
     let name = (key.secret.clone(), claim.day().into(), claim.region().into());
     let known = keys.0.get(&name);
     let signing_key = known.unwrap_or_else(|| claim.key(key.secret.expose()));
-    claim.verify(body, &signing_key).map_err(|fault| refused(&fault, dialect))?;
+    claim.verify(body, &signing_key).map_err(|fault| {
+        // Everything else is a client that signs in another way, not one that tries secrets.
+        if fault == Fault::Mismatch {
+            lockout.failed(ctx.client, Some(claim.access_key_id()), Instant::now());
+        }
+        refused(&fault, ctx.dialect)
+    })?;
+    lockout.succeeded(ctx.client, claim.access_key_id());
     if known.is_none() {
         // Only now, or whoever knows an access key id could fill the cache with regions.
         keys.0.insert(name, signing_key);

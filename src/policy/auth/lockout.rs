@@ -1,10 +1,10 @@
 //! Who guesses is made to wait: after a few failures the same key is not looked at for a while from the same address, and after many no key is from there.
 //!
 //! Counted for key and address together, so that who knows a key's id, which is no secret, cannot lock its user out. Unknown ids are counted like known ones:
-//! what is answered tells nothing about which there are.
+//! what is answered tells nothing about which there are. Tokens have no id that is worth anything before they are verified: forged ones count for the address
+//! alone. What was good once (an expired token, the date of a clock that is off) is no guess and counts nowhere.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use moka::ops::compute::Op;
@@ -27,8 +27,36 @@ const MOST_ENTRIES: u64 = 100_000;
 /// What is counted of an id: claimed ones may be of any length.
 const ID_BYTES: usize = 64;
 
-/// An address, and the id of a key or nothing for all of them.
-type Who = (Option<IpAddr>, Option<Arc<str>>);
+/// An address, and the id of a key or nothing for all of them: what entries are found by, without a word on the heap.
+///
+/// ```text
+/// 0 | 4 | 6, the address 16 bytes, 0 | 1, the id at most 64
+/// ```
+struct Who {
+    bytes: [u8; 1 + 16 + 1 + ID_BYTES],
+    length: usize,
+}
+
+impl Who {
+    fn new(address: Option<IpAddr>, id: Option<&str>) -> Self {
+        let mut who = Who { bytes: [0; 1 + 16 + 1 + ID_BYTES], length: 1 + 16 + 1 };
+        let (family, octets) = match network(address) {
+            None => (0, [0; 16]),
+            Some(IpAddr::V4(address)) => (4, address.to_ipv6_mapped().octets()),
+            Some(IpAddr::V6(address)) => (6, address.octets()),
+        };
+        let bytes = [family].into_iter().chain(octets).chain([u8::from(id.is_some())]).chain(id.unwrap_or_default().bytes());
+        for (place, byte) in who.bytes.iter_mut().zip(bytes) {
+            *place = byte;
+        }
+        who.length += id.map_or(0, str::len).min(ID_BYTES);
+        who
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or(&self.bytes)
+    }
+}
 
 /// Failures so far.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +69,7 @@ struct Failures {
 
 /// Failures of everybody.
 #[derive(Debug)]
-pub struct Lockout(Cache<Who, Failures>);
+pub struct Lockout(Cache<Box<[u8]>, Failures>);
 
 impl Default for Lockout {
     fn default() -> Self {
@@ -51,34 +79,36 @@ impl Default for Lockout {
 }
 
 impl Lockout {
-    /// How long an address still waits, with this key or at all.
+    /// How long an address still waits, with this key or at all. Touches nothing where there is no failure on record.
     #[must_use]
     pub fn wait(&self, address: Option<IpAddr>, id: Option<&str>, now: Instant) -> Option<Duration> {
-        let until = |who: &Who| self.0.get(who).and_then(|failures| failures.until);
-        let all = until(&(network(address), None));
-        let one = id.and_then(|id| until(&(network(address), Some(clipped(id)))));
-        all.max(one).map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
+        let until = |id| {
+            let who = Who::new(address, id);
+            // Even a get that finds nothing is noted down in the cache.
+            if self.0.contains_key(who.as_bytes()) { self.0.get(who.as_bytes()).and_then(|failures| failures.until) } else { None }
+        };
+        let one = id.and_then(|id| until(Some(id)));
+        until(None).max(one).map(|until| until.saturating_duration_since(now)).filter(|wait| !wait.is_zero())
     }
 
-    /// Counts a failure.
+    /// Counts a failure: for the address, and for the key there, where one is known by its id.
     pub fn failed(&self, address: Option<IpAddr>, id: Option<&str>, now: Instant) {
-        self.count((network(address), None), MOST_OF_ADDRESS, now);
-        if let Some(id) = id {
-            self.count((network(address), Some(clipped(id))), MOST_OF_KEY, now);
+        self.count(&Who::new(address, None), MOST_OF_ADDRESS, now);
+        if id.is_some() {
+            self.count(&Who::new(address, id), MOST_OF_KEY, now);
         }
     }
 
-    /// Forgets the failures with a key that proved right in the end.
+    /// Forgets the failures with a key that proved right in the end. Touches nothing where there are none.
     pub fn succeeded(&self, address: Option<IpAddr>, id: &str) {
-        let who = (network(address), Some(clipped(id)));
-        // Looking is cheaper than removing, and there is rarely anything.
-        if self.0.contains_key(&who) {
-            self.0.invalidate(&who);
+        let who = Who::new(address, Some(id));
+        if self.0.contains_key(who.as_bytes()) {
+            self.0.invalidate(who.as_bytes());
         }
     }
 
-    fn count(&self, who: Who, most: u32, now: Instant) {
-        self.0.entry(who).and_compute_with(|entry| {
+    fn count(&self, who: &Who, most: u32, now: Instant) {
+        self.0.entry(who.as_bytes().into()).and_compute_with(|entry| {
             let before = entry.map(moka::Entry::into_value).unwrap_or(Failures { count: 0, since: now, locks: 0, until: None });
             Op::Put(before.one_more(most, now))
         });
@@ -105,10 +135,6 @@ fn network(address: Option<IpAddr>) -> Option<IpAddr> {
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
         address @ IpAddr::V4(_) => address,
     })
-}
-
-fn clipped(id: &str) -> Arc<str> {
-    id.get(..id.floor_char_boundary(ID_BYTES)).unwrap_or(id).into()
 }
 
 #[cfg(test)]

@@ -35,19 +35,42 @@ pub fn is_one(shown: &str) -> bool {
     shown.starts_with(PREFIX)
 }
 
+/// Why a session does not count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It was not made here, or not for the key as it is now.
+    Forged,
+    /// It was good once: its time is over, or its key's.
+    Over,
+}
+
 /// The key that a session stands for, if both are good.
-#[must_use]
-pub fn check(secret: &[u8], users: &Users, shown: &str, now: SystemTime) -> Option<Arc<ApiKey>> {
-    let encoded = shown.strip_prefix(PREFIX).filter(|encoded| encoded.len() <= LONGEST)?;
-    let bytes = BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?;
-    let (claimed, rest) = bytes.split_first_chunk::<32>()?;
-    let (ends, rest) = rest.split_first_chunk::<8>()?;
-    let (random, id) = rest.split_first_chunk::<8>()?;
-    let id = std::str::from_utf8(id).ok()?;
+///
+/// # Errors
+/// Why they are not.
+pub fn check(secret: &[u8], users: &Users, shown: &str, now: SystemTime) -> Result<Arc<ApiKey>, Fault> {
+    let bytes = decode(shown).ok_or(Fault::Forged)?;
+    let (claimed, ends, random, id) = parts(&bytes).ok_or(Fault::Forged)?;
     let in_env = || users.env_keys.iter().map(|(_, key)| key).find(|key| &*key.id == id);
-    let key = users.keys.get(id).or_else(in_env)?;
-    let good = bool::from(sign(secret, users, key, ends, random).ct_eq(claimed));
-    (good && seconds(now) < u64::from_be_bytes(*ends) && lives(key, now)).then(|| Arc::clone(key))
+    let key = users.keys.get(id).or_else(in_env).ok_or(Fault::Forged)?;
+    if !bool::from(sign(secret, users, key, ends, random).ct_eq(claimed)) {
+        return Err(Fault::Forged);
+    }
+    let lives = seconds(now) < u64::from_be_bytes(*ends) && lives(key, now);
+    if lives { Ok(Arc::clone(key)) } else { Err(Fault::Over) }
+}
+
+fn decode(shown: &str) -> Option<Vec<u8>> {
+    let encoded = shown.strip_prefix(PREFIX).filter(|encoded| encoded.len() <= LONGEST)?;
+    BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()
+}
+
+/// MAC, end, random, id of the key.
+fn parts(bytes: &[u8]) -> Option<(&[u8; 32], &[u8; 8], &[u8; 8], &str)> {
+    let (claimed, rest) = bytes.split_first_chunk()?;
+    let (ends, rest) = rest.split_first_chunk()?;
+    let (random, id) = rest.split_first_chunk()?;
+    Some((claimed, ends, random, std::str::from_utf8(id).ok()?))
 }
 
 fn sign(secret: &[u8], users: &Users, key: &ApiKey, ends: &[u8; 8], random: &[u8; 8]) -> [u8; 32] {
@@ -94,15 +117,16 @@ mod tests {
 
     #[test]
     fn a_session_ends_in_time_and_with_its_key() {
-        let check = |users: &Users, now| check(b"fake", users, &token(), at(now)).is_some();
-        assert!(check(&users(|_| ()), 999));
-        assert!(!check(&users(|_| ()), 1000), "its time is over");
-        assert!(!check(&Users::default(), 1), "the key is gone");
-        assert!(!check(&users(|key| key.disabled = true), 1));
-        assert!(!check(&users(|key| key.expires = Some(at(500))), 500));
-        assert!(!check(&users(|key| key.hash = Some(KeyHash { salt: vec![1; 16], digest: [3; 32] })), 1), "another secret");
-        assert!(!check(&users(|key| key.totp = Some(TotpSecret(vec![1; 20].into()))), 1), "a second factor it was made without");
-        assert!(super::check(b"other", &users(|_| ()), &token(), at(1)).is_none(), "another node's");
+        let check = |users: &Users, now| check(b"fake", users, &token(), at(now)).err();
+        assert_eq!(check(&users(|_| ()), 999), None);
+        assert_eq!(check(&users(|_| ()), 1000), Some(Fault::Over), "its time is over");
+        assert_eq!(check(&users(|key| key.disabled = true), 1), Some(Fault::Over));
+        assert_eq!(check(&users(|key| key.expires = Some(at(500))), 500), Some(Fault::Over));
+        assert_eq!(check(&Users::default(), 1), Some(Fault::Forged), "the key is gone");
+        assert_eq!(check(&users(|key| key.hash = Some(KeyHash { salt: vec![1; 16], digest: [3; 32] })), 1), Some(Fault::Forged), "another secret");
+        let totp = users(|key| key.totp = Some(TotpSecret(vec![1; 20].into())));
+        assert_eq!(check(&totp, 1), Some(Fault::Forged), "a second factor it was made without");
+        assert_eq!(super::check(b"other", &users(|_| ()), &token(), at(1)).err(), Some(Fault::Forged), "another node's");
     }
 
     proptest! {
@@ -110,12 +134,12 @@ mod tests {
         fn no_other_text_is_a_session(text in ".*", at_byte in 0_usize..200, bit in 0_u8..7) {
             let users = users(|_| ());
             let shown = format!("{PREFIX}{text}");
-            prop_assert!(check(b"fake", &users, &shown, at(1)).is_none() || shown == token());
+            prop_assert!(check(b"fake", &users, &shown, at(1)).is_err() || shown == token());
             let mut changed = token().into_bytes();
             let length = changed.len();
             changed[at_byte % length] ^= 1 << bit;
             let changed = String::from_utf8_lossy(&changed);
-            prop_assert!(check(b"fake", &users, &changed, at(1)).is_none());
+            prop_assert_eq!(check(b"fake", &users, &changed, at(1)).err(), Some(Fault::Forged));
         }
     }
 }

@@ -29,7 +29,7 @@ pub fn class(error: &ApiError) -> &'static str {
     }
     match error.kind {
         ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded | ErrorKind::MethodNotAllowed => "invalid_request_error",
-        ErrorKind::Authentication | ErrorKind::InvalidSignature => "authentication_error",
+        ErrorKind::MissingCredentials | ErrorKind::Authentication | ErrorKind::InvalidSignature => "authentication_error",
         ErrorKind::PermissionDenied => "permission_error",
         ErrorKind::NotFound | ErrorKind::ModelNotFound => "not_found_error",
         ErrorKind::TooLarge => "request_too_large",

@@ -39,6 +39,7 @@ pub fn exception(kind: ErrorKind) -> &'static str {
         ErrorKind::BadUpstream | ErrorKind::ModelError | ErrorKind::Timeout => "modelStreamErrorException",
         ErrorKind::InvalidRequest
         | ErrorKind::ContextLengthExceeded
+        | ErrorKind::MissingCredentials
         | ErrorKind::Authentication
         | ErrorKind::InvalidSignature
         | ErrorKind::PermissionDenied
@@ -57,6 +58,8 @@ fn named(kind: ErrorKind, status: u16) -> (&'static str, u16) {
         ErrorKind::InvalidRequest | ErrorKind::ContextLengthExceeded => ("ValidationException", 400),
         // Where the status says more than the service model's: SDKs go by the name, everybody else by the status.
         ErrorKind::TooLarge => ("ValidationException", 413),
+        // AWS's name with the status that all APIs here have for it: AWS's own is 403.
+        ErrorKind::MissingCredentials => ("MissingAuthenticationTokenException", 401),
         // As AWS answers whoever signs with an access key that it does not know.
         ErrorKind::Authentication if status == 403 => ("UnrecognizedClientException", 403),
         ErrorKind::Authentication => ("UnrecognizedClientException", 401),
@@ -99,6 +102,7 @@ mod tests {
         }
         assert_eq!(name(ErrorKind::InvalidRequest, 409), "ConflictException");
         for (kind, code, name) in [
+            (ErrorKind::MissingCredentials, 401, ("MissingAuthenticationTokenException", 401)),
             (ErrorKind::Authentication, 401, ("UnrecognizedClientException", 401)),
             (ErrorKind::Authentication, 403, ("UnrecognizedClientException", 403)),
             (ErrorKind::InvalidSignature, 401, ("InvalidSignatureException", 403)),

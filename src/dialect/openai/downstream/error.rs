@@ -30,7 +30,7 @@ fn names(kind: ErrorKind) -> (&'static str, Option<&'static str>) {
     match kind {
         ErrorKind::InvalidRequest => ("invalid_request_error", None),
         ErrorKind::ContextLengthExceeded => ("invalid_request_error", Some("context_length_exceeded")),
-        ErrorKind::Authentication => ("authentication_error", Some("invalid_api_key")),
+        ErrorKind::MissingCredentials | ErrorKind::Authentication => ("authentication_error", Some("invalid_api_key")),
         ErrorKind::InvalidSignature => ("authentication_error", Some("invalid_signature")),
         ErrorKind::PermissionDenied => ("invalid_request_error", Some("access_denied")),
         ErrorKind::NotFound => ("invalid_request_error", Some("unknown_url")),
