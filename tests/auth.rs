@@ -5,62 +5,18 @@
 mod common;
 
 use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use common::access::{APIS, CHAT, CONVERSE, TOTP, code, early_in_a_step, new_key, same};
+use common::issuer::{Provider, Signer};
 use common::{Answer, Gateway, Upstream, models};
-use hmac::{Hmac, Mac as _};
 
-/// Obviously fake; 20 bytes in base32.
-const TOTP: &str = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ";
-const CHAT: &str = r#"{"model":"claude-3-haiku","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
-const CONVERSE: &str = r#"{"messages":[{"role":"user","content":[{"text":"Hi"}]}]}"#;
 const ANSWER: &str = r#"{"output":{"message":{"role":"assistant","content":[{"text":"Hello"}]}},"stopReason":"end_turn","usage":{"inputTokens":1,"outputTokens":1,"totalTokens":2},"metrics":{"latencyMs":1}}"#;
-
-/// What `adit key new` prints: the key, and the hash of its line.
-fn new_key(name: &str) -> (String, String) {
-    let out = Command::new(env!("CARGO_BIN_EXE_adit")).args(["key", "new", name]).output().unwrap();
-    assert!(out.status.success());
-    let text = String::from_utf8(out.stdout).unwrap();
-    let key = text.split_whitespace().find(|word| word.starts_with("sk-adit-")).unwrap().to_owned();
-    let hash = text.split('"').find(|word| word.starts_with("hmac-sha256:")).unwrap().to_owned();
-    assert!(text.contains(&format!("  - {{ name: \"{name}\", hash: \"{hash}\" }}")), "{text}");
-    (key, hash)
-}
-
-/// The code of now, computed here: the daemon's own arithmetic is what is tested.
-fn code(steps_from_now: i64) -> String {
-    let step = (SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 30) as i64 + steps_from_now;
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(b"12345678901234567890").unwrap();
-    mac.update(&step.to_be_bytes());
-    let hash = mac.finalize().into_bytes();
-    let at = usize::from(hash[19] & 15);
-    let number = u32::from_be_bytes(hash[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
-    format!("{:06}", number % 1_000_000)
-}
-
-/// Waits until the present code has some time left: a test that sends the one before would come too late behind its end.
-fn early_in_a_step() {
-    loop {
-        let into = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() % 30;
-        if into < 22 {
-            return;
-        }
-        std::thread::sleep(Duration::from_secs(30 - into));
-    }
-}
 
 /// A daemon that knows keys.
 struct House {
     upstream: Upstream,
     gateway: Gateway,
 }
-
-/// The three APIs: path, body, and what a key is sent in.
-const APIS: [(&str, &str, &str); 3] = [
-    ("/v1/chat/completions", CHAT, "authorization: Bearer "),
-    ("/v1/messages", CHAT, "x-api-key: "),
-    ("/model/claude-3-haiku/converse", CONVERSE, "authorization: Bearer "),
-];
 
 /// Where the error's own name stands in each.
 fn error_of(api: usize, answer: &Answer) -> String {
@@ -124,45 +80,20 @@ impl House {
     }
 }
 
-/// An answer without what differs from one request to the next.
-fn same(answer: &Answer) -> (u16, Vec<(String, String)>, String) {
-    let id = answer.header("x-request-id").unwrap();
-    let own = ["x-request-id", "request-id", "x-amzn-requestid", "date"];
-    let headers = answer.headers.iter().filter(|(name, _)| !own.contains(&name.as_str())).cloned().collect();
-    (answer.status, headers, answer.text().replace(id, "ID"))
-}
-
 #[test]
-fn keys_in_every_api() {
+fn keys_in_every_header() {
     let (alice, of_alice) = new_key("alice");
-    let (gone, of_gone) = new_key("gone");
-    let (off, of_off) = new_key("off");
     let (nobody, _) = new_key("nobody");
-    let keys = format!(
-        "keys:\n  - {{ name: alice, hash: \"{of_alice}\", models: [claude-3-haiku] }}\n  - {{ name: gone, hash: \"{of_gone}\", expires: 2020-01-01T00:00:00Z }}\n  - {{ name: off, hash: \"{of_off}\", disabled: true }}\n"
-    );
-    let house = House::new("auth: { enabled: true }", &keys);
+    let house = House::new("auth: { enabled: true }", &format!("keys: [{{ name: alice, hash: \"{of_alice}\", models: [claude-3-haiku] }}]\n"));
     for (api, (path, body, header)) in APIS.into_iter().enumerate() {
         house.good(path, &format!("{header}{alice}\r\ncookie: a=b\r\n"), body);
         for other in ["authorization: Bearer ", "x-api-key: ", "api-key: ", "x-goog-api-key: "] {
             house.good(path, &format!("{other}{alice}\r\n"), body);
         }
-        let wrong = format!("{}x", &alice[..alice.len() - 1]);
-        let refused: Vec<Answer> = [
-            String::new(),
-            format!("{header}{wrong}\r\n"),
-            format!("{header}{nobody}\r\n"),
-            format!("{header}{gone}\r\n"),
-            format!("{header}{off}\r\n"),
-            format!("{header}{alice}\r\napi-key: {nobody}\r\n"),
-            format!("{header}adit-session-AAAA\r\n"),
-        ]
-        .iter()
-        .map(|headers| house.gateway.post(path, headers, body))
-        .collect();
+        // Another one's, two at a time, none of any kind: as a wrong one in the table.
+        let refused = [format!("{header}{nobody}\r\n"), format!("{header}{alice}\r\napi-key: {nobody}\r\n"), format!("{header}adit-session-AAAA\r\n")];
+        let refused: Vec<Answer> = refused.iter().map(|headers| house.gateway.post(path, headers, body)).collect();
         for answer in &refused {
-            assert_eq!(answer.status, 401, "{}", answer.text());
-            assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
             assert_eq!(error_of(api, answer), ["authentication_error \"invalid_api_key\"", "authentication_error", "UnrecognizedClientException"][api]);
             assert_eq!(same(answer), same(&refused[0]));
         }
@@ -172,7 +103,6 @@ fn keys_in_every_api() {
             let denied = house.gateway.post(&path, &format!("{header}{alice}\r\n"), &body.replace("claude-3-haiku", model));
             assert_eq!(denied.status, 403, "{model}: {}", denied.text());
             assert!(denied.text().contains(model), "{}", denied.text());
-            assert_eq!(error_of(api, &denied), ["invalid_request_error \"access_denied\"", "permission_error", "AccessDeniedException"][api]);
         }
     }
     // A signature that nobody can read; those of key pairs are `sigv4.rs`'s business.
@@ -225,11 +155,9 @@ fn a_second_factor_and_sessions() {
     house.good(APIS[0].0, &format!("{key}x-totp-code: {first}\r\n"), CHAT);
     for (path, body, header) in APIS {
         for headers in [
-            String::new(),
+            // A code alone, a key without its code, a key that has no second factor.
             format!("x-totp-code: {}\r\n", code(1)),
             format!("{header}{alice}\r\n"),
-            format!("{header}{alice}\r\nx-totp-code: {first}\r\n"),
-            format!("{header}{bob}\r\n"),
             format!("{header}{bob}\r\nx-totp-code: {}\r\n", code(1)),
         ] {
             assert_eq!(house.status(path, &headers, body), 401, "{path} {headers}");
@@ -297,6 +225,49 @@ fn who_guesses_waits() {
         house.good(path, &from(&address, &bob, ""), body);
     }
     house.good(APIS[0].0, &from("192.0.2.200", &alice, &code(0)), CHAT);
+}
+
+#[test]
+fn who_makes_up_tokens_waits_and_who_comes_late_does_not() {
+    let (alice, of_alice) = new_key("alice");
+    let signer = Signer::new("k1");
+    let provider = Provider::new(&[&signer]);
+    let auth = format!(
+        "auth: {{ enabled: true, mode: [api_key, jwt], session: {{ secret: obviously-fake-obviously-fake-obviously }}, jwt: {{ issuer: '{}', audience: adit }} }}\ntrusted_proxies: [127.0.0.0/8]",
+        provider.url
+    );
+    let house = House::new(&auth, &format!("keys: [{{ name: alice, hash: \"{of_alice}\" }}]\n"));
+    let (path, body, _) = APIS[0];
+    let from = |address: &str, token: &str| house.gateway.post(path, &format!("x-forwarded-for: {address}\r\nx-api-key: {token}\r\n"), body);
+    let session = house.session(&format!("x-api-key: {alice}\r\n"), "").json()["token"].as_str().unwrap().to_owned();
+    let token = |change: fn(&mut serde_json::Value)| {
+        let mut claims = provider.claims();
+        change(&mut claims);
+        signer.token(&claims)
+    };
+    let good = token(|_| ());
+    let forged = |token: &str| format!("{}AAAA", &token[..token.len() - 4]);
+    let (unknown, late) = (Signer::new("k2").token(&provider.claims()), token(|claims| claims["exp"] = 1.into()));
+    for (number, (good, guess)) in [(&session, forged(&session)), (&good, forged(&good))].into_iter().enumerate() {
+        let address = format!("192.0.2.{number}");
+        for _ in 0..50 {
+            assert_eq!(from(&address, &guess).status, 401);
+        }
+        // Whatever it shows, this address waits; nobody else does.
+        for shown in [&guess, good, &alice] {
+            let answer = from(&address, shown);
+            assert_eq!((answer.status, answer.header("retry-after").is_some()), (429, true), "{}", answer.text());
+        }
+        house.good(path, &format!("x-forwarded-for: 192.0.3.{number}\r\nx-api-key: {good}\r\n"), body);
+    }
+    // What was good once, or comes too early for the provider's keys, is no guess.
+    for (number, harmless) in [&late, &unknown, &token(|claims| claims["aud"] = "other".into())].into_iter().enumerate() {
+        let address = format!("192.0.4.{number}");
+        for _ in 0..60 {
+            assert_eq!(from(&address, harmless).status, 401);
+        }
+        house.good(path, &format!("x-forwarded-for: {address}\r\nx-api-key: {good}\r\n"), body);
+    }
 }
 
 #[test]

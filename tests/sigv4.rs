@@ -7,9 +7,8 @@ mod common;
 use std::time::{Duration, SystemTime};
 
 use adit::provider::sigv4::verify::{Claim, Received};
-use adit::provider::sigv4::{Request, sign};
-use aws_credential_types::Credentials;
-use common::{Answer, Gateway, Upstream, h2};
+use common::signed::{Call, elsewhere};
+use common::{Gateway, Upstream, h2};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 const PATH: &str = "/model/anthropic.claude-3-haiku-20240307-v1%3A0/converse";
@@ -31,46 +30,13 @@ fn gateway(upstream: &Upstream, auth: &str) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let keys = folder.path().join("keys.yaml");
     std::fs::write(&keys, KEYS).unwrap();
-    let extra = format!("auth: {{ {auth}, keys: '{}' }}", keys.display());
+    let extra = format!("auth: {{ {auth}, keys: '{}' }}\ntrusted_proxies: [127.0.0.0/8]", keys.display());
     (Gateway::with_models(&common::models(upstream.address), &extra, &[("ROBOT", GOOD.1)]), folder)
 }
 
-/// A request, and what it is signed with.
-#[derive(Clone)]
-struct Call<'c> {
-    pair: (&'c str, &'c str),
-    method: &'c str,
-    path: &'c str,
-    body: &'c str,
-    time: SystemTime,
-    authority: &'c str,
-    /// In the request and signed.
-    headers: Vec<(&'c str, &'c str)>,
-}
-
-impl<'c> Call<'c> {
-    fn new(path: &'c str, body: &'c str) -> Self {
-        Call { pair: GOOD, method: "POST", path, body, time: SystemTime::now(), authority: "x", headers: Vec::new() }
-    }
-
-    fn signed(&self) -> Vec<(String, String)> {
-        let credentials = Credentials::new(self.pair.0, self.pair.1, None, None, "test");
-        let mut headers = self.headers.clone();
-        headers.push(("content-type", "application/json"));
-        let request = Request { method: self.method, authority: self.authority, path: self.path, headers: &headers };
-        let set = sign(&request, self.body.as_bytes(), &credentials, "us-east-1", self.time).unwrap();
-        let set = set.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
-        set.chain(self.headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).collect()
-    }
-
-    fn lines(&self) -> String {
-        self.signed().iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect()
-    }
-
-    /// The answer to a call that must not get through.
-    fn refused(&self, gateway: &Gateway) -> Answer {
-        gateway.post(self.path, &self.lines(), self.body)
-    }
+/// Signed with the pair that is good.
+fn robot<'c>(path: &'c str, body: &'c str) -> Call<'c> {
+    Call::new(GOOD, path, body)
 }
 
 /// Lets a request through, and shows what the upstream got.
@@ -106,7 +72,7 @@ fn what_is_signed_well_is_served_and_signed_anew() {
     for (path, body) in
         [(PATH, BODY), ("/model/claude-3-haiku/converse", BODY), (arn, BODY), ("/bedrock/model/claude-3-haiku/converse", BODY), ("/v1/chat/completions", CHAT)]
     {
-        let call = Call { headers: vec![("x-amz-user-agent", "test"), ("x-amzn-bedrock-trace", "ENABLED")], ..Call::new(path, body) };
+        let call = Call { headers: vec![("x-amz-user-agent", "test"), ("x-amzn-bedrock-trace", "ENABLED")], ..robot(path, body) };
         let mut client = gateway.connect();
         client.call("POST", path, &format!("amz-sdk-request: attempt=1\r\n{}", call.lines()), body.as_bytes());
         assert_own_signature(&served(&upstream, client));
@@ -117,7 +83,7 @@ fn what_is_signed_well_is_served_and_signed_anew() {
 fn a_body_in_chunks_and_http_2_are_signed_the_same_way() {
     let upstream = Upstream::new();
     let (gateway, _keys) = gateway(&upstream, "enabled: true");
-    let call = Call::new(PATH, BODY);
+    let call = robot(PATH, BODY);
     let mut client = gateway.connect();
     client.send(format!("POST {PATH} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{}transfer-encoding: chunked\r\n\r\n", call.lines()).as_bytes());
     for piece in BODY.as_bytes().chunks(7) {
@@ -146,7 +112,7 @@ fn whatever_is_wrong_is_refused_as_aws_refuses_it_and_nobody_behind_hears_of_it(
     let upstream = Upstream::new();
     let (gateway, _keys) = gateway(&upstream, "enabled: true, mode: [api_key, api_key+totp]");
     let minutes = |count: u64| Duration::from_secs(60 * count);
-    let call = Call::new(PATH, BODY);
+    let call = robot(PATH, BODY);
     let hash = |value: &'static str| Call { headers: vec![("x-amz-content-sha256", value)], ..call.clone() };
     let (invalid, unknown) = ("InvalidSignatureException", "UnrecognizedClientException");
     for (call, name, message) in [
@@ -181,14 +147,14 @@ fn whatever_is_wrong_is_refused_as_aws_refuses_it_and_nobody_behind_hears_of_it(
         (PATH, lines.replace("AWS4-HMAC-SHA256", "AWS4-ECDSA-P256-SHA256"), BODY),
         (&format!("{PATH}?X-Amz-Signature=00"), String::new(), BODY),
     ] {
-        let answer = gateway.post(path, &headers, body);
+        let answer = gateway.post(path, &format!("{}{headers}", elsewhere()), body);
         assert_eq!((answer.status, answer.header("x-amzn-errortype")), (403, Some(invalid)), "{path} {headers} {}", answer.text());
     }
     assert!(upstream.is_unused());
     // Who speaks another API is told so in it.
-    let answer = Call { pair: (GOOD.0, "another-secret"), ..Call::new("/v1/chat/completions", CHAT) }.refused(&gateway);
+    let answer = Call { pair: (GOOD.0, "another-secret"), ..robot("/v1/chat/completions", CHAT) }.refused(&gateway);
     assert_eq!((answer.status, answer.json()["error"]["code"].as_str()), (401, Some("invalid_signature")));
-    let answer = Call { pair: ("ADITOBVIOUSLYUNKNOWN", "x"), ..Call::new("/v1/messages", CHAT) }.refused(&gateway);
+    let answer = Call { pair: ("ADITOBVIOUSLYUNKNOWN", "x"), ..robot("/v1/messages", CHAT) }.refused(&gateway);
     assert_eq!((answer.status, answer.json()["error"]["type"].as_str()), (401, Some("authentication_error")));
     assert!(upstream.is_unused());
 }
@@ -196,7 +162,7 @@ fn whatever_is_wrong_is_refused_as_aws_refuses_it_and_nobody_behind_hears_of_it(
 #[test]
 fn a_signature_counts_where_keys_count_and_is_nobodys_where_authentication_is_off() {
     let upstream = Upstream::new();
-    let unknown = Call { pair: ("AKIDOBVIOUSLYUNKNOWN", "x"), ..Call::new(PATH, BODY) };
+    let unknown = Call { pair: ("AKIDOBVIOUSLYUNKNOWN", "x"), ..robot(PATH, BODY) };
     let (open, _keys) = gateway(&upstream, "enabled: false");
     let mut client = open.connect();
     client.call("POST", PATH, &unknown.lines(), BODY.as_bytes());
@@ -204,12 +170,12 @@ fn a_signature_counts_where_keys_count_and_is_nobodys_where_authentication_is_of
 
     // Beside a key it says nothing.
     let (keys, _keys) = gateway(&upstream, "enabled: true");
-    let call = Call::new(PATH, BODY);
+    let call = robot(PATH, BODY);
     let answer = keys.post(PATH, &format!("x-api-key: obviously-not-a-key\r\n{}", call.lines()), BODY);
     assert_eq!((answer.status, answer.header("x-amzn-errortype")), (401, Some("UnrecognizedClientException")));
 
     let (other, _keys) = gateway(&upstream, "enabled: true, mode: api_key+totp");
-    assert_eq!(Call::new(PATH, BODY).refused(&other).status, 403);
+    assert_eq!(robot(PATH, BODY).refused(&other).status, 403);
     assert!(upstream.is_unused());
 }
 
@@ -217,15 +183,65 @@ fn a_signature_counts_where_keys_count_and_is_nobodys_where_authentication_is_of
 fn secrets_stay_out_of_the_log() {
     let upstream = Upstream::new();
     let (gateway, _keys) = gateway(&upstream, "enabled: true");
-    let bad = Call { pair: (GOOD.0, "another-secret"), ..Call::new(PATH, BODY) };
+    let bad = Call { pair: (GOOD.0, "another-secret"), ..robot(PATH, BODY) };
     assert_eq!(bad.refused(&gateway).status, 403);
     let mut client = gateway.connect();
-    let good = Call::new(PATH, BODY);
+    let good = robot(PATH, BODY);
     client.call("POST", PATH, &good.lines(), BODY.as_bytes());
     served(&upstream, client);
     let signature = good.lines().split("Signature=").nth(1).unwrap()[..64].to_owned();
     let log = gateway.log.text();
     for secret in [GOOD.1, &signature] {
         assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn who_guesses_a_secret_or_an_id_waits_and_whose_clock_is_off_does_not() {
+    let upstream = Upstream::new();
+    let (gateway, _keys) = gateway(&upstream, "enabled: true");
+    let from = |address: &str, call: &Call<'_>| gateway.post(call.path, &format!("x-forwarded-for: {address}\r\n{}", call.lines()), call.body);
+    for (number, (path, body, wrong)) in [(PATH, BODY, 403), ("/v1/chat/completions", CHAT, 401)].into_iter().enumerate() {
+        let (guesser, seeker, skewed) = (format!("192.0.2.{number}"), format!("192.0.3.{number}"), format!("192.0.4.{number}"));
+        let good = robot(path, body);
+        let guess = Call { pair: (GOOD.0, "another-secret"), ..good.clone() };
+        let unknown = Call { pair: ("ADITOBVIOUSLYUNKNOWN", GOOD.1), ..good.clone() };
+        let late = Call { time: SystemTime::now() - Duration::from_secs(600), ..good.clone() };
+        for _ in 0..5 {
+            assert_eq!(from(&guesser, &guess).status, wrong);
+            assert_eq!(from(&seeker, &unknown).status, wrong);
+        }
+        // Which ids there are is told by nothing, not even by who waits.
+        for (address, call) in [(&guesser, &good), (&guesser, &guess), (&seeker, &unknown)] {
+            let answer = from(address, call);
+            assert_eq!(answer.status, 429, "{}", answer.text());
+            let wait: u64 = answer.header("retry-after").unwrap().parse().unwrap();
+            assert!((1..=61).contains(&wait), "{wait}");
+            assert_eq!(answer.header("x-amzn-errortype"), (wrong == 403).then_some("ThrottlingException"));
+        }
+        // More than enough to wait for, if it counted.
+        for _ in 0..60 {
+            assert_eq!(from(&skewed, &late).status, wrong);
+        }
+        assert!(upstream.is_unused());
+        for address in [skewed, format!("192.0.5.{number}")] {
+            let mut client = gateway.connect();
+            client.call("POST", path, &format!("x-forwarded-for: {address}\r\n{}", good.lines()), body.as_bytes());
+            let (mut far, _) = upstream.exchange();
+            far.reply_closing("ok");
+            assert_eq!(client.answer().status, 200);
+        }
+        // A success forgives what came before.
+        for _ in 0..2 {
+            let address = format!("192.0.6.{number}");
+            for _ in 0..4 {
+                assert_eq!(from(&address, &guess).status, wrong);
+            }
+            let mut client = gateway.connect();
+            client.call("POST", path, &format!("x-forwarded-for: {address}\r\n{}", good.lines()), body.as_bytes());
+            let (mut far, _) = upstream.exchange();
+            far.reply_closing("ok");
+            assert_eq!(client.answer().status, 200);
+        }
     }
 }

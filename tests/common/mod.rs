@@ -3,14 +3,18 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+pub(crate) mod access;
 pub(crate) mod counting;
 pub(crate) mod far;
 pub(crate) mod h2;
+pub(crate) mod issuer;
 pub(crate) mod log;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod relays;
+pub(crate) mod signed;
 pub(crate) mod storm;
+pub(crate) mod tls;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

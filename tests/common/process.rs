@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::{Client, PATIENCE, free_address, healthy};
+use super::{Answer, Client, PATIENCE, free_address, healthy};
 
 /// Waits until something is so.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -31,34 +31,53 @@ pub(crate) struct Daemon {
     program: PathBuf,
     env: Vec<(String, String)>,
     pub(crate) address: SocketAddr,
+    /// Of the listener with TLS, if it has one.
+    pub(crate) https: SocketAddr,
     pub(crate) child: Child,
 }
 
 impl Daemon {
     /// Starts it; `pingora` is added to its section, `extra` to its `adit.yaml`.
     pub(crate) fn start(models: &str, pingora: &str, extra: &str, env: &[(&str, &str)]) -> Daemon {
+        Daemon::listening("http: {http}", pingora, extra, env, &[("models.yaml", models)])
+    }
+
+    /// Starts it with other listeners, and with files beside its `adit.yaml`. `{http}` and `{https}` in `listen` stand for free addresses.
+    pub(crate) fn listening(listen: &str, pingora: &str, extra: &str, env: &[(&str, &str)], beside: &[(&str, &str)]) -> Daemon {
         let files = tempfile::tempdir().unwrap();
-        std::fs::write(files.path().join("models.yaml"), models).unwrap();
+        for (name, text) in beside {
+            std::fs::write(files.path().join(name), text).unwrap();
+        }
         let program = recorder(files.path());
         let env: Vec<_> = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         for _ in 0..20 {
-            let address = free_address();
+            let (address, https) = (free_address(), free_address());
             let run = files.path().join("run");
+            let listen = listen.replace("{http}", &format!("'{address}'")).replace("{https}", &format!("'{https}'"));
             let config = format!(
-                "listen: {{ http: '{address}' }}\nmodels: models.yaml\npingora: {{ threads: 2, pid_file: {run}/pid, upgrade_sock: {run}/sock, {pingora} }}\n{extra}\n",
+                "listen: {{ {listen} }}\nmodels: models.yaml\npingora: {{ threads: 2, pid_file: {run}/pid, upgrade_sock: {run}/sock, {pingora} }}\n{extra}\n",
                 run = run.display()
             );
-            std::fs::write(files.path().join("adit.yaml"), config).unwrap();
+            std::fs::write(files.path().join("adit.yaml"), &config).unwrap();
             let mut child = command(files.path(), &program, &env, &[]).spawn().unwrap();
-            if healthy(&mut child, address) {
-                let daemon = Daemon { files, program, env, address, child };
-                until("the pid file is there", || daemon.pid_file() == Some(daemon.child.id()));
-                return daemon;
+            let pid = run.join("pid");
+            // Where nobody listens in the clear, the pid file tells.
+            if config.contains("http: null") || healthy(&mut child, address) {
+                until("it serves or has ended", || pid.exists() || child.try_wait().unwrap().is_some());
+            }
+            if std::fs::read_to_string(&pid).is_ok_and(|text| text.trim() == child.id().to_string()) {
+                return Daemon { files, program, env, address, https, child };
             }
             let _ = child.kill();
             let _ = child.wait();
         }
-        panic!("the daemon did not start");
+        panic!("the daemon did not start: {}", std::fs::read_to_string(files.path().join("log")).unwrap_or_default());
+    }
+
+    /// Puts a new file in the place of one of its files, as a whole.
+    pub(crate) fn rewrite(&self, name: &str, text: &str) {
+        std::fs::write(self.path("fresh"), text).unwrap();
+        std::fs::rename(self.path("fresh"), self.path(name)).unwrap();
     }
 
     /// A file of its folder.
@@ -98,6 +117,13 @@ impl Daemon {
     pub(crate) fn wait_successor(&self) -> i32 {
         until("the successor ends", || self.path("exit").exists());
         std::fs::read_to_string(self.path("exit")).unwrap().trim().parse().unwrap()
+    }
+
+    /// One POST on a new plain connection, with its answer.
+    pub(crate) fn post(&self, path: &str, headers: &str, body: &str) -> Answer {
+        let mut client = self.connect();
+        client.call("POST", path, headers, body.as_bytes());
+        client.answer()
     }
 
     pub(crate) fn connect(&self) -> Client {
