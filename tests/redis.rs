@@ -14,6 +14,7 @@ use adit::config::snapshot::{self as settings, Budget, UserLimits};
 use adit::ops::limits::{Ledger, Limits, Refused, now};
 use adit::ops::redis::Link;
 use adit::policy::limit::{Account, Ask, Used};
+use common::access::{TOTP, code, early_in_a_step};
 use common::process::until;
 use common::redis::Redis;
 use common::storm::{ANSWER_NANO_USD, CHAT, DOLLAR, TOKEN_NANO_USD, dear, good, serve, storm};
@@ -313,6 +314,32 @@ fn the_server_counts_as_a_node_does_by_itself() {
         Ok(())
     });
     outcome.unwrap();
+}
+
+#[test]
+fn a_code_is_good_once_on_all_nodes_together() {
+    let mut redis = Redis::start();
+    let upstream = Upstream::new();
+    let address = upstream.address;
+    serve(upstream);
+    let env =
+        [("AUTH_ENABLED", "true"), ("AUTH_MODE", "api_key+totp"), ("BEDROCK_API_KEY_CAROL", "a-fake-key-of-the-environment"), ("TOTP_SECRET_CAROL", TOTP)];
+    let node = |extra: &str| {
+        let node = Gateway::with_models(&dear(address), &format!("redis: '{}'\nredis_timeout: 20s\n{extra}", redis.url()), &env);
+        node.wait_metrics(&["adit_redis_up 1".to_owned()]);
+        node
+    };
+    let (one, two, strict) = (node(""), node(""), node("on_redis_failure: deny"));
+    let with = |code: &str| format!("x-api-key: a-fake-key-of-the-environment\r\nx-totp-code: {code}\r\n");
+    early_in_a_step();
+    let (first, second, third) = (with(&code(-1)), with(&code(0)), with(&code(1)));
+    assert_eq!(one.post("/v1/chat/completions", &first, CHAT).status, 200);
+    assert_eq!(two.post("/v1/chat/completions", &first, CHAT).status, 401, "another node has taken it");
+    assert_eq!(two.post("/auth/session", &second, "").status, 200);
+    assert_eq!(one.post("/v1/messages", &second, CHAT).status, 401);
+    redis.kill();
+    assert_eq!(strict.post("/v1/chat/completions", &third, CHAT).status, 503, "nobody can say whether it was used");
+    assert_eq!(one.post("/v1/chat/completions", &third, CHAT).status, 200, "each node for itself");
 }
 
 #[test]
