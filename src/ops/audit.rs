@@ -8,7 +8,6 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
@@ -19,7 +18,7 @@ use crate::config::snapshot::{Audit, OnFull};
 pub mod line;
 
 /// Lines that wait for the writer.
-pub const QUEUE: usize = 8192;
+const QUEUE: usize = 8192;
 /// Lines are gathered up to so many bytes for one write.
 const BATCH: usize = 64 * 1024;
 /// Between two tries of a write that failed.
@@ -61,7 +60,7 @@ impl Trail {
         if followed.as_ref() == audit {
             return Ok(());
         }
-        let writer = audit.map(|audit| Writer::counting(audit, QUEUE, Arc::clone(&self.counts))).transpose()?;
+        let writer = audit.map(|audit| Writer::start(audit, Arc::clone(&self.counts))).transpose()?;
         self.writer.store(writer.map(Arc::new));
         *followed = audit.cloned();
         Ok(())
@@ -73,7 +72,7 @@ impl Trail {
         self.writer.load().is_some()
     }
 
-    /// Hands a line over, as [`Writer::put`].
+    /// Hands a line over, without its line feed. Waits for the writer where lines must not be lost, without holding up a thread.
     pub async fn put(&self, line: String) {
         if let Some(writer) = self.writer.load_full() {
             writer.put(line).await;
@@ -83,7 +82,7 @@ impl Trail {
     /// The file is opened anew before the next write.
     pub fn reopen(&self) {
         if let Some(writer) = &*self.writer.load() {
-            writer.reopen();
+            writer.reopen.store(true, Ordering::Release);
         }
     }
 
@@ -107,14 +106,13 @@ impl Trail {
     }
 }
 
-/// Hands lines to the writer's thread.
+/// Hands lines to a thread, which writes what waits and ends when this goes.
 #[derive(Debug)]
-pub struct Writer {
+struct Writer {
     lines: mpsc::Sender<String>,
     on_full: OnFull,
     counts: Arc<Counts>,
     reopen: Arc<AtomicBool>,
-    thread: JoinHandle<()>,
 }
 
 impl Writer {
@@ -122,12 +120,8 @@ impl Writer {
     ///
     /// # Errors
     /// When the file can't be opened or no thread started.
-    pub fn start(audit: &Audit, queue: usize) -> io::Result<Writer> {
-        Writer::counting(audit, queue, Arc::default())
-    }
-
-    fn counting(audit: &Audit, queue: usize, counts: Arc<Counts>) -> io::Result<Writer> {
-        let (lines, waiting) = mpsc::channel(queue.max(1));
+    fn start(audit: &Audit, counts: Arc<Counts>) -> io::Result<Writer> {
+        let (lines, waiting) = mpsc::channel(QUEUE);
         let reopen = Arc::new(AtomicBool::new(false));
         let log = Log {
             file: open(&audit.path)?,
@@ -138,39 +132,38 @@ impl Writer {
             reopen: Arc::clone(&reopen),
             told: None,
         };
-        let thread = std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(waiting))?;
-        Ok(Writer { lines, on_full: audit.on_full, counts, reopen, thread })
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || log.run(waiting))?;
+        Ok(Writer { lines, on_full: audit.on_full, counts, reopen })
     }
 
-    /// Hands a line over, without its line feed. Waits for the writer where lines must not be lost, without holding up a thread.
-    pub async fn put(&self, line: String) {
-        self.counts.waiting.fetch_add(1, Ordering::AcqRel);
-        let kept = match self.on_full {
+    async fn put(&self, line: String) {
+        let mut handed = Handed::over(&self.counts);
+        handed.kept = match self.on_full {
             OnFull::Drop => self.lines.try_send(line).is_ok(),
             OnFull::Block => self.lines.send(line).await.is_ok(),
         };
-        if !kept {
+    }
+}
+
+/// Counts a line on its way into the queue. One whose request goes while it waits for room is lost, and has to be counted as that.
+struct Handed<'c> {
+    counts: &'c Counts,
+    kept: bool,
+}
+
+impl<'c> Handed<'c> {
+    fn over(counts: &'c Counts) -> Self {
+        counts.waiting.fetch_add(1, Ordering::AcqRel);
+        Handed { counts, kept: false }
+    }
+}
+
+impl Drop for Handed<'_> {
+    fn drop(&mut self) {
+        if !self.kept {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
             self.counts.waiting.fetch_sub(1, Ordering::AcqRel);
         }
-    }
-
-    /// The file is opened anew before the next write: it was renamed, or is to be.
-    pub fn reopen(&self) {
-        self.reopen.store(true, Ordering::Release);
-    }
-
-    /// What became of the lines so far.
-    #[must_use]
-    pub fn counts(&self) -> &Arc<Counts> {
-        &self.counts
-    }
-
-    /// Writes what waits and ends the thread. Holds up the caller's thread: for the end of a process.
-    pub fn finish(self) {
-        drop(self.lines);
-        // A thread that panicked has said so; there is nothing left to write with.
-        let _ = self.thread.join();
     }
 }
 

@@ -1,50 +1,88 @@
 use std::collections::BTreeSet;
+use std::io::BufRead as _;
 use std::os::unix::fs::PermissionsExt as _;
+
+use futures::FutureExt as _;
 
 use super::*;
 use crate::config::snapshot::AuditBodies;
+
+/// A wait that takes this long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// So long that a batch is a few hundred of them.
+const PADDING: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 fn audit(path: &Path, on_full: OnFull, max_bytes: Option<u64>) -> Audit {
     Audit { path: path.to_owned(), bodies: AuditBodies::None, on_full, max_bytes, keep: 1000 }
 }
 
+fn trail(audit: &Audit) -> Trail {
+    let trail = Trail::default();
+    trail.follow(Some(audit)).unwrap();
+    trail
+}
+
+fn line(number: u64) -> String {
+    format!("{{\"n\":{number},\"x\":\"{PADDING}\"}}")
+}
+
+fn number(line: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap()
+}
+
 /// The numbers in all files of a folder; each line must be whole.
-fn numbers(folder: &Path) -> (usize, BTreeSet<usize>) {
+fn numbers(folder: &Path) -> (usize, BTreeSet<u64>) {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let text = std::fs::read_to_string(entry.unwrap().path()).unwrap();
         assert!(text.is_empty() || text.ends_with('\n'), "a torn end");
-        found.extend(text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["n"].as_u64().unwrap() as usize));
+        found.extend(text.lines().map(number));
     }
     (found.len(), found.into_iter().collect())
 }
 
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
+fn written(trail: &Trail) -> u64 {
+    trail.counts().written.load(Ordering::Relaxed)
+}
+
+fn dropped(trail: &Trail) -> u64 {
+    trail.counts().dropped.load(Ordering::Relaxed)
+}
+
 #[tokio::test]
 async fn no_line_is_lost_or_torn_by_rotation_of_any_kind() {
+    const LINES: u64 = 10_000;
     for kind in ["size", "rename", "rename and ask", "two processes by size"] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("audit.jsonl");
-        let max_bytes = kind.contains("size").then_some(20_000);
-        let writer = Writer::start(&audit(&path, OnFull::Block, max_bytes), 16).unwrap();
-        let other = (kind == "two processes by size").then(|| Writer::start(&audit(&path, OnFull::Block, max_bytes), 16).unwrap());
-        for number in 0..10_000 {
-            let turn = other.as_ref().filter(|_| number % 2 == 0).unwrap_or(&writer);
-            turn.put(format!("{{\"n\":{number}}}")).await;
+        let audit = audit(&path, OnFull::Block, kind.contains("size").then_some(20_000));
+        let trails: Vec<_> = (0..if kind.starts_with("two") { 2 } else { 1 }).map(|_| trail(&audit)).collect();
+        for number in 0..LINES {
+            trails[number as usize % trails.len()].put(line(number)).await;
             if number % 1000 == 999 && kind.starts_with("rename") {
-                std::fs::rename(&path, folder.path().join(format!("old.{number}"))).unwrap_or_default();
+                until("some of it is written", || written(&trails[0]) > number - 999);
+                std::fs::rename(&path, folder.path().join(format!("old.{number}"))).unwrap();
                 if kind.ends_with("ask") {
-                    writer.reopen();
+                    trails[0].reopen();
                 }
+                // Or there is nothing to rename the next time.
+                trails[0].put(line(LINES + number)).await;
+                until("there is a new file", || path.exists());
             }
         }
-        let counts = Arc::clone(writer.counts());
-        writer.finish();
-        if let Some(other) = other {
-            other.finish();
-        } else {
-            assert_eq!((counts.written.load(Ordering::Relaxed), counts.dropped.load(Ordering::Relaxed)), (10_000, 0), "{kind}");
-        }
-        assert_eq!(numbers(folder.path()), (10_000, (0..10_000).collect()), "{kind}");
+        let extra = if kind.starts_with("rename") { LINES / 1000 } else { 0 };
+        assert_eq!(trails.iter().map(|trail| trail.finish(PATIENCE)).sum::<u64>(), 0, "{kind}");
+        assert_eq!(trails.iter().map(|trail| (written(trail), dropped(trail))).fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)), (LINES + extra, 0));
+        let (count, numbers) = numbers(folder.path());
+        assert_eq!((count as u64, numbers.range(..LINES).count() as u64), (LINES + extra, LINES), "{kind}");
         assert!(std::fs::read_dir(folder.path()).unwrap().count() > 1, "{kind}: never rotated");
     }
 }
@@ -56,40 +94,58 @@ async fn a_stuck_writer_drops_and_counts_or_holds_up_whoever_must_not_lose_a_lin
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
-        let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
-        let writer = Writer::start(&audit(&path, on_full, None), 4).unwrap();
-        let line = "x".repeat(BATCH);
-        let put = async {
-            for _ in 0..20 {
-                writer.put(line.clone()).await;
+        let reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let trail = trail(&audit(&path, on_full, None));
+        let mut put = 0;
+        let held_up = loop {
+            let mut next = Box::pin(trail.put(line(put)));
+            put += 1;
+            match next.as_mut().now_or_never() {
+                None => break Some(next),
+                Some(()) if dropped(&trail) == 100 => break None,
+                Some(()) => assert!(put < 1_000_000, "{on_full:?}: the queue has no end"),
             }
         };
-        let went = tokio::time::timeout(Duration::from_secs(1), put).await.is_ok();
-        let counts = Arc::clone(writer.counts());
-        let dropped = counts.dropped.load(Ordering::Relaxed);
-        assert_eq!((went, dropped > 0), (on_full == OnFull::Drop, on_full == OnFull::Drop), "{on_full:?}");
-        std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
-        writer.finish();
-        if on_full == OnFull::Drop {
-            assert_eq!(counts.written.load(Ordering::Relaxed) + dropped, 20);
+        assert_eq!((held_up.is_some(), dropped(&trail)), if on_full == OnFull::Drop { (false, 100) } else { (true, 0) }, "{on_full:?}");
+        let lost = dropped(&trail);
+        let reading = std::thread::spawn(move || {
+            let lines = io::BufReader::new(reader).lines().take((put - lost) as usize);
+            lines.map(|line| number(&line.unwrap())).collect::<BTreeSet<_>>().len() as u64
+        });
+        if let Some(next) = held_up {
+            next.await;
         }
+        assert_eq!(trail.finish(PATIENCE), 0);
+        assert_eq!((written(&trail), dropped(&trail), reading.join().unwrap()), (put - lost, lost, put - lost), "{on_full:?}");
     }
+}
+
+#[tokio::test]
+async fn a_line_whose_request_goes_while_it_waits_is_counted_as_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let trail = trail(&audit(&path, OnFull::Block, None));
+    let mut put = 1;
+    while trail.put(line(put)).now_or_never().is_some() {
+        put += 1;
+    }
+    assert_eq!(dropped(&trail), 1);
+    std::thread::spawn(move || io::copy(&mut reader, &mut io::sink()));
+    assert_eq!(trail.finish(PATIENCE), 0);
+    assert_eq!(written(&trail) + dropped(&trail), put);
 }
 
 #[tokio::test]
 async fn a_full_disk_is_counted_and_the_file_is_its_owners_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
-    let writer = Writer::start(&audit(&path, OnFull::Drop, None), 4).unwrap();
+    let trail = trail(&audit(&path, OnFull::Drop, None));
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    writer.finish();
     // A device that is always full.
-    let writer = Writer::start(&audit(Path::new("/dev/full"), OnFull::Drop, None), 4).unwrap();
-    writer.put("{}".to_owned()).await;
-    let begun = Instant::now();
-    while writer.counts().errors.load(Ordering::Relaxed) < 2 {
-        assert!(begun.elapsed() < Duration::from_secs(30), "no error was counted");
-        tokio::task::yield_now().await;
-    }
-    assert_eq!(writer.counts().written.load(Ordering::Relaxed), 0);
+    trail.follow(Some(&audit(Path::new("/dev/full"), OnFull::Drop, None))).unwrap();
+    trail.put("{}".to_owned()).await;
+    until("errors are counted", || trail.counts().errors.load(Ordering::Relaxed) >= 2);
+    assert_eq!(written(&trail), 0);
 }
