@@ -231,6 +231,14 @@ fn the_environment_wins() {
 }
 
 #[test]
+fn a_provider_has_a_region_or_none() {
+    let snapshot = parse(FULL_ADIT, FULL_MODELS, &env(&[("GOOGLE_CLOUD_LOCATION", "europe-west1")])).unwrap();
+    for (name, region) in [("bedrock-west", Some("us-west-2")), ("vertex", Some("europe-west1")), ("openai", None), ("azure", None), ("anthropic", None)] {
+        assert_eq!(snapshot.models.providers[name].region(), region, "{name}");
+    }
+}
+
+#[test]
 fn trap_56_an_endpoint_url_of_the_environment_is_for_providers_that_name_none() {
     let models = "providers: { a: { type: bedrock }, b: { type: bedrock, endpoint: \"https://b.example\" } }";
     let both = env(&[("AWS_ENDPOINT_URL", "http://127.0.0.1:1"), ("AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://[::1]:9000/x/")]);

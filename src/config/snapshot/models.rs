@@ -189,12 +189,13 @@ impl Provider {
         self.bedrock().is_some_and(|bedrock| bedrock::arn_region(model_id) == Some(&bedrock.region))
     }
 
-    /// The region it is asked in, where it has one.
+    /// The region it is asked in, where it has one: Google calls it the location.
     #[must_use]
     pub fn region(&self) -> Option<&str> {
         match &self.kind {
             ProviderKind::Bedrock(bedrock) => Some(&bedrock.region),
-            _ => None,
+            ProviderKind::Vertex { location, .. } => Some(location),
+            ProviderKind::OpenAi { .. } | ProviderKind::AzureOpenAi { .. } | ProviderKind::Anthropic { .. } => None,
         }
     }
 
