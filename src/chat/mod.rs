@@ -14,6 +14,7 @@ mod error;
 mod event;
 pub mod fields;
 pub mod media;
+pub mod members;
 pub mod names;
 pub mod pairs;
 mod policy;

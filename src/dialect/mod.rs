@@ -11,6 +11,7 @@ pub mod vertex;
 use std::borrow::Cow;
 
 use crate::chat::ApiError;
+use crate::chat::members::{Members, Told};
 
 /// The APIs that clients speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,15 @@ impl Dialect {
             Dialect::Bedrock => Some("x-amzn-requestid"),
         }
     }
+}
+
+/// How much of a member may be told where content may not. One answer for all APIs: bodies pass that are of another API than their path, and what is a
+/// word in one of them and content in another is content.
+#[must_use]
+pub fn told(name: &str) -> Told {
+    const ALL: [Members; 5] =
+        [openai::members::MEMBERS, anthropic::members::MEMBERS, converse::members::MEMBERS, invoke::members::MEMBERS, vertex::members::MEMBERS];
+    Members::told(&ALL, name)
 }
 
 /// What a client can ask for.
@@ -213,6 +223,26 @@ pub fn runtime(path: &str) -> Option<(Surface, Cow<'_, str>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_strictest_table_decides_what_is_told_of_a_member() {
+        for (name, expected) in [
+            ("role", Told::Word),
+            ("stop_reason", Told::Word),
+            ("stopReason", Told::Word),
+            ("content", Told::Name),
+            ("messages", Told::Name),
+            ("arguments", Told::Opaque),
+            ("input", Told::Opaque),
+            ("json", Told::Opaque),
+            ("card_number", Told::Nothing),
+            ("", Told::Nothing),
+        ] {
+            assert_eq!(told(name), expected, "{name}");
+        }
+        let all = [openai::members::MEMBERS, anthropic::members::MEMBERS, converse::members::MEMBERS, invoke::members::MEMBERS, vertex::members::MEMBERS];
+        assert!(all.iter().all(Members::is_sorted));
+    }
 
     #[test]
     fn paths_lead_to_surfaces() {

@@ -2,8 +2,9 @@
 //!
 //! The request's way is two calls around the routing decision: [`Question::decode`] reads what a client wrote, [`Question::encode`] writes it for the target that was
 //! chosen. The answer's way is what the rest of this folder holds: [`Translation`] gives whole bodies ([`body`]) and streams ([`stream`]); [`relay`] watches what
-//! passes untouched; [`reframe`] puts one dialect from one framing into another.
+//! passes untouched; [`reframe`] puts one dialect from one framing into another. [`audit`] is what may be told of either way's bodies.
 
+pub mod audit;
 pub mod body;
 pub mod choices;
 pub mod prefix;

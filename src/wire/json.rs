@@ -226,6 +226,23 @@ impl<'a> Text<'a> {
         if self.escaped.contains('\\') { Cow::Owned(unescape(&self.escaped)) } else { Cow::Borrowed(&self.escaped) }
     }
 
+    /// How many characters a reader sees. Counts without unescaping.
+    #[must_use]
+    pub fn characters(&self) -> usize {
+        let mut count = 0;
+        let mut rest = &*self.escaped;
+        while let Some((plain, tail)) = rest.split_once('\\') {
+            count += plain.chars().count() + 1;
+            let used = match tail.as_bytes().first() {
+                Some(b'u') => 1 + unescape_unicode(&tail[1..]).1,
+                Some(_) => tail.chars().next().map_or(0, char::len_utf8),
+                None => 0,
+            };
+            rest = tail.get(used..).unwrap_or_default();
+        }
+        count + rest.chars().count()
+    }
+
     /// Whether the string has no characters.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -522,6 +539,7 @@ mod tests {
     fn lone_surrogates_become_the_replacement_character() {
         for (escaped, plain) in [(r"\ud83d", "\u{fffd}"), (r"\ud83dx", "\u{fffd}x"), (r"\ude00\ud83d\u0041", "\u{fffd}\u{fffd}A")] {
             assert_eq!(Text::from_escaped(escaped).unescape(), plain, "{escaped}");
+            assert_eq!(Text::from_escaped(escaped).characters(), plain.chars().count(), "{escaped}");
         }
     }
 
@@ -557,6 +575,7 @@ mod tests {
             let literal = format!("\"{}\"", text.escaped());
             proptest::prop_assert_eq!(&serde_json::from_str::<String>(&literal).unwrap(), &plain);
             proptest::prop_assert_eq!(text.unescape(), plain.as_str());
+            proptest::prop_assert_eq!(text.characters(), plain.chars().count());
         }
     }
 }

@@ -81,6 +81,12 @@ impl Parser {
         wait(kept, seen)
     }
 
+    /// Bytes that have come of an event that has not ended.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.kept.len()
+    }
+
     /// The stream has ended.
     ///
     /// # Errors

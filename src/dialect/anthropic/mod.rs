@@ -3,6 +3,7 @@
 //! Vendor pages: <https://platform.claude.com/docs/en/api/messages>, <https://platform.claude.com/docs/en/build-with-claude/streaming>.
 
 pub mod downstream;
+pub mod members;
 pub mod upstream;
 
 /// What the answer must look like, as far as the request decides it.

@@ -7,6 +7,7 @@
 //! [`capability`](crate::chat::capability) alone.
 
 pub mod downstream;
+pub mod members;
 pub mod upstream;
 
 use serde::Deserialize;

@@ -5,3 +5,4 @@
 //! Vendor page: <https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html>.
 
 pub mod embeddings;
+pub mod members;

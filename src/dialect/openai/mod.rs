@@ -6,6 +6,7 @@
 //! [`downstream::response`].
 
 pub mod downstream;
+pub mod members;
 pub mod upstream;
 
 /// What the answer must look like, as far as the request decides it.

@@ -5,3 +5,4 @@
 //! Vendor page: <https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/text-embeddings-api>.
 
 pub mod embeddings;
+pub mod members;

@@ -152,6 +152,12 @@ impl<'a> Reader<'a> {
         if self.peek().is_none() { Ok(()) } else { Err(self.syntax()) }
     }
 
+    /// How many bytes of the text are read.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
     fn syntax(&self) -> Syntax {
         Syntax { at: self.at }
     }
