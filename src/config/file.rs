@@ -190,23 +190,17 @@ fn client_timeouts(section: &Section<'_>) -> ClientTimeouts {
 fn audit(section: &Section<'_>, keys: &Keys<'_, '_>) -> Option<Audit> {
     let path = section.required("path", "a file").and_then(|value| value.text());
     let words = [("none", AuditBodies::None), ("redacted", AuditBodies::Redacted), ("full", AuditBodies::Full)];
-    let bodies = section
-        .get("bodies")
-        .and_then(|value| {
-            value.choice(&words).inspect(|bodies| {
-                if *bodies != AuditBodies::None {
-                    value.unavailable()
-                }
-            })
-        })
-        .unwrap_or(AuditBodies::None);
+    let bodies = section.get("bodies").and_then(|value| value.choice(&words)).unwrap_or(AuditBodies::None);
+    let max_body_bytes = section.get("max_body_bytes").and_then(|value| value.bytes()).unwrap_or(DEFAULT_AUDIT_BODY);
     let on_full = section.get("on_full").and_then(|value| value.choice(&[("drop", OnFull::Drop), ("block", OnFull::Block)])).unwrap_or(OnFull::Drop);
     let max_bytes = section.get("max_bytes").and_then(|value| value.bytes()).map(|bytes| bytes as u64);
     let keep = section.integer("keep", 0, 1000).and_then(|keep| keep.try_into().ok()).unwrap_or(DEFAULT_AUDIT_FILES);
-    Some(Audit { path: keys.file(path?), bodies, on_full, max_bytes, keep })
+    Some(Audit { path: keys.file(path?), bodies, max_body_bytes, on_full, max_bytes, keep })
 }
 
 const DEFAULT_AUDIT_FILES: usize = 5;
+/// A long conversation, or a few thousand events of a stream.
+const DEFAULT_AUDIT_BODY: usize = 64 << 10;
 
 fn redis(keys: &Keys<'_, '_>, env: &Environment<'_>) -> Option<Redis> {
     const EXPECTED: &str = "expected a URL such as redis://host:6379 or rediss://user:password@host:6379/0";

@@ -119,6 +119,8 @@ pub struct Audit {
     pub path: PathBuf,
     /// How much of the bodies goes in.
     pub bodies: AuditBodies,
+    /// Bytes of one body that go in at most; what is behind them is cut.
+    pub max_body_bytes: usize,
     /// What happens to a line when the writer is behind.
     pub on_full: OnFull,
     /// The file is renamed and a new one begun when it is so large; `None`: whoever rotates it sends SIGHUP.
@@ -161,9 +163,9 @@ pub enum OnRedisFailure {
 pub enum AuditBodies {
     /// Nothing.
     None,
-    /// Their shape, without texts. Refused in this version.
+    /// Their shape, without content.
     Redacted,
-    /// Everything. Refused in this version.
+    /// Everything.
     Full,
 }
 

@@ -19,7 +19,7 @@ limits:
   max_body_bytes: 1000
   default: { requests_per_minute: 600, tokens_per_minute: 1000000, concurrent_requests: 64 }
 timeouts: { connect: 1s, first_byte: 2s, idle: 1m 30s, total: null }
-audit: { path: audit.jsonl, bodies: none }
+audit: { path: audit.jsonl, bodies: redacted, max_body_bytes: 1024 }
 cache: { enabled: false, ttl: 10m, max_bytes: 268435456 }
 redis: null
 on_redis_failure: local
@@ -87,7 +87,8 @@ fn every_key_is_read() {
     assert_eq!(process.pingora.upgrade_sock, Path::new("/run/a.sock"));
     assert_eq!((process.pingora.grace_period_seconds, process.pingora.graceful_shutdown_timeout_seconds), (0, 10));
     assert_eq!(process.default_limits.as_ref().unwrap().concurrent_requests, Some(64));
-    assert_eq!(process.audit.as_ref().unwrap().bodies, AuditBodies::None);
+    let audit = process.audit.as_ref().unwrap();
+    assert_eq!((audit.bodies, audit.max_body_bytes), (AuditBodies::Redacted, 1024));
     assert_eq!(process.overload.max_requests, 20000);
     assert!(process.trusted_proxies[0].contains("10.1.2.3".parse().unwrap()));
 
@@ -228,6 +229,16 @@ fn the_environment_wins() {
     assert_eq!((bedrock(&region, "a").region.as_str(), bedrock(&region, "b").region.as_str()), ("eu-west-1", "us-west-2"));
     let region = parse("", "providers: { a: { type: bedrock } }", &env(&[("AWS_DEFAULT_REGION", "ap-south-1")])).unwrap();
     assert_eq!(bedrock(&region, "a").region, "ap-south-1");
+}
+
+#[test]
+fn the_audit_log_of_the_page_about_it_can_be_had() {
+    let page = include_str!("../../docs/audit.md");
+    let block = page.split("```").nth(1).and_then(|block| block.strip_prefix("yaml\n")).unwrap();
+    let audit = parse(block, EMBEDDED_MODELS, &no_env).unwrap_or_else(|errors| panic!("{errors}")).process.audit.unwrap();
+    // What it shows are the defaults, but for the rotation, which is off.
+    let least = parse("audit: { path: audit.jsonl }", EMBEDDED_MODELS, &no_env).unwrap().process.audit.unwrap();
+    assert_eq!(Audit { max_bytes: None, ..audit }, least);
 }
 
 #[test]

@@ -219,10 +219,10 @@ impl std::fmt::Display for Shown<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    pub(in crate::ops) fn line<'a>() -> Line<'a> {
+    pub(crate) fn line<'a>() -> Line<'a> {
         Line {
             time: SystemTime::UNIX_EPOCH,
             request_id: "r1",

@@ -14,6 +14,7 @@ use arc_swap::ArcSwapOption;
 use tokio::sync::mpsc;
 
 use crate::config::snapshot::{Audit, OnFull};
+use crate::ops::load::Held;
 
 pub mod line;
 
@@ -27,6 +28,15 @@ const RETRY: Duration = Duration::from_millis(200);
 const LOOK: Duration = Duration::from_millis(5);
 /// A failing disk is told of so often.
 const TELL: Duration = Duration::from_secs(10);
+
+/// A line on its way into the file.
+#[derive(Debug)]
+pub struct Entry {
+    /// Without its line feed.
+    pub line: String,
+    /// Counts what it takes of memory while it waits; only a line with bodies takes much.
+    pub held: Option<Held>,
+}
 
 /// What became of the lines.
 #[derive(Debug, Default)]
@@ -72,10 +82,10 @@ impl Trail {
         self.writer.load().is_some()
     }
 
-    /// Hands a line over, without its line feed. Waits for the writer where lines must not be lost, without holding up a thread.
-    pub async fn put(&self, line: String) {
+    /// Hands a line over. Waits for the writer where lines must not be lost, without holding up a thread.
+    pub async fn put(&self, entry: Entry) {
         if let Some(writer) = self.writer.load_full() {
-            writer.put(line).await;
+            writer.put(entry).await;
         }
     }
 
@@ -109,7 +119,7 @@ impl Trail {
 /// Hands lines to a thread, which writes what waits and ends when this goes.
 #[derive(Debug)]
 struct Writer {
-    lines: mpsc::Sender<String>,
+    lines: mpsc::Sender<Entry>,
     on_full: OnFull,
     counts: Arc<Counts>,
     reopen: Arc<AtomicBool>,
@@ -136,11 +146,11 @@ impl Writer {
         Ok(Writer { lines, on_full: audit.on_full, counts, reopen })
     }
 
-    async fn put(&self, line: String) {
+    async fn put(&self, entry: Entry) {
         let mut handed = Handed::over(&self.counts);
         handed.kept = match self.on_full {
-            OnFull::Drop => self.lines.try_send(line).is_ok(),
-            OnFull::Block => self.lines.send(line).await.is_ok(),
+            OnFull::Drop => self.lines.try_send(entry).is_ok(),
+            OnFull::Block => self.lines.send(entry).await.is_ok(),
         };
     }
 }
@@ -179,15 +189,15 @@ struct Log {
 }
 
 impl Log {
-    fn run(mut self, mut waiting: mpsc::Receiver<String>) {
+    fn run(mut self, mut waiting: mpsc::Receiver<Entry>) {
         let mut batch = String::with_capacity(BATCH);
-        while let Some(line) = waiting.blocking_recv() {
+        while let Some(entry) = waiting.blocking_recv() {
             let mut lines = 1;
-            add(&mut batch, &line);
+            add(&mut batch, &entry.line);
             while batch.len() < BATCH
-                && let Ok(line) = waiting.try_recv()
+                && let Ok(entry) = waiting.try_recv()
             {
-                add(&mut batch, &line);
+                add(&mut batch, &entry.line);
                 lines += 1;
             }
             self.write(batch.as_bytes());

@@ -80,6 +80,14 @@ impl Held {
         self.bytes += bytes;
         Ok(())
     }
+
+    /// Says how many bytes are held from now on, more or less than before. Never refused: they are there.
+    pub fn keep(&mut self, bytes: usize) {
+        let bytes = bytes as u64;
+        self.load.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.load.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = bytes;
+    }
 }
 
 impl Drop for Held {
@@ -105,10 +113,7 @@ impl Place {
 
     /// Says how many bytes are held from now on, more or less than before. Never refused: they are there.
     pub fn keep(&mut self, bytes: usize) {
-        let bytes = bytes as u64;
-        self.held.load.bytes.fetch_add(bytes, Ordering::Relaxed);
-        self.held.load.bytes.fetch_sub(self.held.bytes, Ordering::Relaxed);
-        self.held.bytes = bytes;
+        self.held.keep(bytes);
     }
 }
 

@@ -8,14 +8,15 @@ use pingora_proxy::Session;
 
 use crate::config::snapshot::AccessLog;
 use crate::ops::access_log::{self, Line};
-use crate::ops::audit;
+use crate::ops::audit::Entry;
+use crate::ops::audit::line::{self, Bodies};
 use crate::ops::metrics::{Labels, Metrics, Outcome};
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::client_left;
-use crate::proxy::{Shared, limits};
+use crate::proxy::{Shared, headers, limits};
 
 /// Books a request that has ended; its line for the audit log, if it has one.
-pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, ctx: &mut Ctx) -> Option<String> {
+pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, ctx: &mut Ctx) -> Option<Entry> {
     let ended = Instant::now();
     // What passed before the client left was paid for.
     if let Some(exchange) = ctx.exchange.as_mut()
@@ -55,24 +56,32 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
     }
     let format = ctx.process().access_log;
     let logged = format != AccessLog::Off && log::log_enabled!(target: access_log::TARGET, log::Level::Info);
-    // Whoever watches the gateway asks for these all the time; they reach no model.
-    let page = matches!(ctx.route, "/health" | "/ready" | "/metrics");
-    let audited = !page && shared.audit.is_kept();
+    let audited = is_audited(ctx.route) && shared.audit.is_kept();
     if !logged && !audited {
         return None;
     }
+    let bodies = ctx.bodies.take();
     let head = session.req_header();
     let client = ctx.client.map_or_else(String::new, |address| address.to_string());
     let tries = ctx.exchange.as_ref().map_or_else(String::new, |exchange| exchange.tries.path());
     let told = Told { status, outcome, duration, first_token, client: &client, tries: &tries, bytes: session.body_bytes_sent() };
-    let line = line(ctx, head.method.as_str(), head.uri.path(), &told);
+    let line = record(ctx, head.method.as_str(), head.uri.path(), &told);
     if logged {
         match format {
             AccessLog::Json => info!(target: access_log::JSON_TARGET, "{}", line.json()),
             _ => info!(target: access_log::TARGET, "{}", line.text()),
         }
     }
-    audited.then(|| audit::line::json(&line))
+    let answer_type = || session.response_written().and_then(|head| headers::text(&head.headers, "content-type")).unwrap_or_default();
+    audited.then(|| match bodies {
+        Some(bodies) => bodies.into_entry(&line, answer_type()),
+        None => Entry { line: line::json(&line, Bodies::default()), held: None },
+    })
+}
+
+/// Whether requests of a route have lines in the audit log. Whoever watches the gateway asks for some pages all the time; they reach no model.
+pub(super) fn is_audited(route: &str) -> bool {
+    !matches!(route, "/health" | "/ready" | "/metrics")
 }
 
 /// What is only known once a request has ended.
@@ -86,7 +95,7 @@ struct Told<'a> {
     bytes: usize,
 }
 
-fn line<'a>(ctx: &'a Ctx, method: &'a str, path: &'a str, told: &Told<'a>) -> Line<'a> {
+fn record<'a>(ctx: &'a Ctx, method: &'a str, path: &'a str, told: &Told<'a>) -> Line<'a> {
     let exchange = ctx.exchange.as_ref();
     let route = exchange.map(|exchange| &exchange.route).or(ctx.routed.as_ref());
     Line {

@@ -17,6 +17,7 @@ use crate::ops::upstreams::Upstream;
 use crate::policy::auth::Principal;
 use crate::policy::limit::Standing;
 use crate::policy::route::Route;
+use crate::proxy::audit::Bodies;
 use crate::proxy::downstream::Control;
 use crate::proxy::limits::Estimate;
 use crate::proxy::plan::{Answer, Call, Fan};
@@ -67,6 +68,8 @@ pub struct Ctx {
     pub(super) estimate: Estimate,
     /// Where its user stands with them.
     pub standing: Standing,
+    /// Its bodies, for the audit log; `None` where that holds none.
+    pub(super) bodies: Option<Box<Bodies>>,
 }
 
 /// One model request on its way: the decision, the body to send and the state of the answer.
@@ -180,6 +183,14 @@ impl Ctx {
     /// What `adit.yaml` says.
     pub fn process(&self) -> &Process {
         &self.current.snapshot.process
+    }
+
+    /// A piece of the answer's body is written to the client.
+    pub(super) fn answers(&mut self, piece: &[u8]) {
+        let Some(bodies) = &mut self.bodies else { return };
+        if !self.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone()) {
+            bodies.answers(piece);
+        }
     }
 
     /// Runs a step of the gateway's own work and adds its time to the overhead.

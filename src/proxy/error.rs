@@ -67,6 +67,7 @@ pub(super) async fn refuse(session: &mut Session, ctx: &mut Ctx, refusal: Refusa
     let no_body = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(head), no_body).await?;
     if !no_body {
+        ctx.answers(&body);
         session.write_response_body(Some(body), true).await?;
     }
     if close {
@@ -107,6 +108,7 @@ pub(super) async fn last_word(session: &mut Session, cause: &Error, ctx: &mut Ct
             // In the middle of what passes, nothing of ours can be understood: the connection breaks off, as the upstream's did.
             return gone;
         }
+        ctx.answers(&event);
         if event.is_empty() { Ok(()) } else { session.write_response_body(Some(event), true).await }
     } else {
         refuse(session, ctx, Refusal { error, allow: None, close: !whole }).await

@@ -195,6 +195,7 @@ async fn whole(session: &mut Session, ctx: &mut Ctx, body: Vec<u8>, facts: Facts
     head.insert_header(header::CONTENT_TYPE, "application/json")?;
     head.insert_header(header::CONTENT_LENGTH, body.len())?;
     brand(&mut head, ctx)?;
+    ctx.answers(&body);
     session.write_response_header(Box::new(head), false).await?;
     session.write_response_body(Some(body.into()), true).await
 }
@@ -457,7 +458,7 @@ fn note(exchange: Option<&mut Exchange>, choices: &crate::translate::choices::Ch
 }
 
 /// Writes what there is, behind the head.
-async fn write(session: &mut Session, ctx: &Ctx, out: &mut Vec<u8>, head_out: &mut bool, end: bool) -> Result<()> {
+async fn write(session: &mut Session, ctx: &mut Ctx, out: &mut Vec<u8>, head_out: &mut bool, end: bool) -> Result<()> {
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone()) {
         out.clear();
         return Ok(());
@@ -472,6 +473,7 @@ async fn write(session: &mut Session, ctx: &Ctx, out: &mut Vec<u8>, head_out: &m
         brand(&mut head, ctx)?;
         tasks.push(HttpTask::Header(Box::new(head), false));
     }
+    ctx.answers(out);
     tasks.push(HttpTask::Body(Some(Bytes::from(std::mem::take(out))), end));
     match session.write_response_tasks(tasks).await {
         // The client may be found gone by a write before anyone sees it leave.

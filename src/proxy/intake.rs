@@ -25,7 +25,7 @@ use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::session as session_page;
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, auth, body, downstream, limits, next, permission, sigv4, upstream};
+use crate::proxy::{Shared, account, auth, body, downstream, limits, next, permission, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -95,6 +95,9 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     if let Some(page) = Page::of(path) {
         ctx.route = page.route();
+        if !account::is_audited(ctx.route) {
+            ctx.bodies = None;
+        }
         // One path for two APIs: Anthropic's clients name its version.
         if matches!(page, Page::Models | Page::Model(_)) && head.headers.contains_key("anthropic-version") {
             ctx.dialect = Dialect::Anthropic;
@@ -110,6 +113,8 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     }
     if path == session_page::PATH && ctx.process().auth.enabled {
         ctx.route = session_page::PATH;
+        // A code and a token: neither is for a log.
+        ctx.bodies = None;
         allow(&head.method, &[Method::POST], "POST")?;
         session_page::serve(shared, session, ctx).await?;
         return Ok(Accepted::Answered);
@@ -147,6 +152,10 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     };
     if let Some(signed) = signed {
         ctx.principal = Some(ctx.timed(|ctx| sigv4::prove(shared, &signed, &body, ctx))?);
+    }
+    // Not before: what a stranger sends is nobody's content.
+    if let Some(bodies) = &mut ctx.bodies {
+        bodies.asks(&body, &session.req_header().headers);
     }
     let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
     if let Err(over) = limits::admit(shared, &draft.route, &body, ctx).await {

@@ -82,8 +82,8 @@ impl Reply {
 }
 
 /// Gives a page to the client; not `whole`: no more of it than strangers may know.
-pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session: &mut Session, ctx: &Ctx) -> Result<(), ApiError> {
-    let current = &*ctx.current;
+pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session: &mut Session, ctx: &mut Ctx) -> Result<(), ApiError> {
+    let current = &*Arc::clone(&ctx.current);
     let reply = match page {
         Page::Health => Reply::json(200, br#"{"status":"healthy","service":"ai-gateway"}"#.to_vec()),
         Page::Ready if !whole => bare(ready(current, shared.live.refused()).status),
@@ -109,7 +109,7 @@ pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session:
     Ok(())
 }
 
-async fn write(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
+async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(8))?;
     head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;
@@ -117,6 +117,7 @@ async fn write(session: &mut Session, ctx: &Ctx, reply: Reply) -> Result<()> {
     let no_body = session.req_header().method == http::Method::HEAD;
     session.write_response_header(Box::new(head), no_body).await?;
     if !no_body {
+        ctx.answers(&reply.body);
         session.write_response_body(Some(Bytes::from(reply.body)), true).await?;
     }
     Ok(())

@@ -7,6 +7,7 @@
 //! ```
 
 mod account;
+mod audit;
 mod auth;
 mod body;
 mod brand;
@@ -184,6 +185,7 @@ impl ProxyHttp for Gateway {
             reservation: None,
             estimate: limits::Estimate::default(),
             standing: Standing::default(),
+            bodies: None,
         }
     }
 
@@ -198,6 +200,7 @@ impl ProxyHttp for Gateway {
         ctx.received = SystemTime::now();
         ctx.request_id = intake::request_id(session.req_header());
         ctx.client = client::address(session.client_addr(), &session.req_header().headers, &ctx.process().trusted_proxies);
+        ctx.bodies = audit::Bodies::begin(&self.shared, ctx.process());
         match intake::accept(&self.shared, session, ctx).await {
             Ok(intake::Accepted::Exchange) => Ok(false),
             Ok(intake::Accepted::Answered) => Ok(true),
@@ -236,6 +239,9 @@ impl ProxyHttp for Gateway {
 
     fn response_body_filter(&self, _session: &mut Session, body: &mut Option<Bytes>, end: bool, ctx: &mut Ctx) -> Result<Option<Duration>> {
         ctx.timed(|ctx| response::body(body, end, ctx))?;
+        if let Some(piece) = body {
+            ctx.answers(piece);
+        }
         Ok(None)
     }
 
@@ -264,8 +270,8 @@ impl ProxyHttp for Gateway {
         if let Some(exchange) = &ctx.exchange {
             downstream::restore(session.as_mut(), &exchange.control);
         }
-        if let Some(line) = account::settle(&self.shared, session, error, ctx) {
-            self.shared.audit.put(line).await;
+        if let Some(entry) = account::settle(&self.shared, session, error, ctx) {
+            self.shared.audit.put(entry).await;
         }
         if ctx.keep_connection {
             front::keep(session);

@@ -232,6 +232,7 @@ async fn wake(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
             }
             _ => Bytes::from_static(sign_of_life),
         };
+        ctx.answers(&body);
         tasks.push(HttpTask::Body(Some(body), false));
         session.write_response_tasks(tasks).await?;
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 pub(crate) mod access;
+pub(crate) mod audit;
 pub(crate) mod counting;
 pub(crate) mod far;
 pub(crate) mod h2;

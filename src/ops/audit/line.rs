@@ -34,6 +34,16 @@ struct Json<'a> {
     duration_ms: f64,
     dropped: &'a [String],
     upstream_request_id: Option<&'a str>,
+    // And `request` and `response`, which are JSON already.
+}
+
+/// What is told of the bodies of a request, each as one JSON object without a line break.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bodies<'a> {
+    /// As the client sent it.
+    pub request: Option<&'a str>,
+    /// As the client got it.
+    pub response: Option<&'a str>,
 }
 
 /// `input` is what neither came from the cache nor went into it.
@@ -49,7 +59,7 @@ struct Tokens {
 
 /// One JSON object, without a line feed.
 #[must_use]
-pub fn json(line: &Line<'_>) -> String {
+pub fn json(line: &Line<'_>, bodies: Bodies<'_>) -> String {
     let json = Json {
         time: humantime::format_rfc3339_millis(line.time).to_string(),
         request_id: line.request_id,
@@ -87,7 +97,17 @@ pub fn json(line: &Line<'_>) -> String {
         upstream_request_id: line.upstream_request_id,
     };
     // Strings and numbers always have a JSON form.
-    serde_json::to_string(&json).unwrap_or_default()
+    let mut text = serde_json::to_string(&json).unwrap_or_default();
+    // What is JSON is not read again: it goes in before the brace that closes the object.
+    text.pop();
+    for (name, body) in [("request", bodies.request), ("response", bodies.response)] {
+        text.push_str(",\"");
+        text.push_str(name);
+        text.push_str("\":");
+        text.push_str(body.unwrap_or("null"));
+    }
+    text.push('}');
+    text
 }
 
 /// All nine places: sums of lines are exact, as sums of doubles are not.
@@ -103,13 +123,14 @@ mod tests {
     #[test]
     fn a_line_is_one_json_object_with_every_member() {
         let dropped = ["seed".to_owned()];
-        let text = json(&Line { dropped: &dropped, tries: "a:503,b:connect", ..line() });
+        let bodies = Bodies { request: Some(r#"{"json":{}}"#), response: None };
+        let text = json(&Line { dropped: &dropped, tries: "a:503,b:connect", ..line() }, bodies);
         let expected = concat!(
             r#"{"time":"1970-01-01T00:00:00.000Z","request_id":"r1","user":"alice","proof":"api_key","client":"127.0.0.1","dialect":"openai","#,
             r#""route":"/v1/chat/completions","method":"POST","path":"/v1/chat/completions","model":"m\n\"x","model_served":"m","provider":"bedrock","#,
             r#""target":"anthropic.claude","region":"us-east-1","attempts":1,"failed_tries":["a:503","b:connect"],"status":200,"outcome":"complete","#,
             r#""error_kind":null,"error":null,"stop":"end_turn","tokens":{"input":2,"cache_read":0,"cache_write":0,"cache_write_1h":0,"output":3,"reasoning":null},"#,
-            r#""cost_usd":1.000000700,"first_token_ms":1.0,"duration_ms":1.5,"dropped":["seed"],"upstream_request_id":"u-1"}"#
+            r#""cost_usd":1.000000700,"first_token_ms":1.0,"duration_ms":1.5,"dropped":["seed"],"upstream_request_id":"u-1","request":{"json":{}},"response":null}"#
         );
         assert_eq!(text, expected);
     }

@@ -10,10 +10,11 @@ use crate::config::snapshot::AuditBodies;
 /// A wait that takes this long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So long that a batch is a few hundred of them.
-const PADDING: &str = "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
+const PADDING: &str =
+    "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx";
 
 fn audit(path: &Path, on_full: OnFull, max_bytes: Option<u64>) -> Audit {
-    Audit { path: path.to_owned(), bodies: AuditBodies::None, on_full, max_bytes, keep: 1000 }
+    Audit { path: path.to_owned(), bodies: AuditBodies::None, max_body_bytes: 0, on_full, max_bytes, keep: 1000 }
 }
 
 fn trail(audit: &Audit) -> Trail {
@@ -22,8 +23,8 @@ fn trail(audit: &Audit) -> Trail {
     trail
 }
 
-fn line(number: u64) -> String {
-    format!("{{\"n\":{number},\"x\":\"{PADDING}\"}}")
+fn line(number: u64) -> Entry {
+    Entry { line: format!("{{\"n\":{number},\"x\":\"{PADDING}\"}}"), held: None }
 }
 
 fn number(line: &str) -> u64 {
@@ -145,7 +146,7 @@ async fn a_full_disk_is_counted_and_the_file_is_its_owners_alone() {
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     // A device that is always full.
     trail.follow(Some(&audit(Path::new("/dev/full"), OnFull::Drop, None))).unwrap();
-    trail.put("{}".to_owned()).await;
+    trail.put(line(0)).await;
     until("errors are counted", || trail.counts().errors.load(Ordering::Relaxed) >= 2);
     assert_eq!(written(&trail), 0);
 }
