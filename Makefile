@@ -83,7 +83,7 @@ hostile: ## 10,000 generated bad requests on raw sockets (HOSTILE_REQUESTS, HOST
 	@tests/setup.sh system
 	@HOSTILE_REQUESTS=$${HOSTILE_REQUESTS:-10000} cargo test --locked --test hostile -- --nocapture thousands 2>&1 | grep -av ' DEBUG '; exit $${PIPESTATUS[0]}
 
-audit: ## 100,000 requests through rotation of the audit log (AUDIT_REQUESTS): a line for each, and the tokens of the metrics
+audit: ## 100,000 requests of every fate through rotation of the audit log (AUDIT_REQUESTS): a line for each, and the tokens of the metrics
 	@tests/setup.sh system
 	@AUDIT_REQUESTS=$${AUDIT_REQUESTS:-100000} cargo test --locked --test audit -- --nocapture every_request 2>&1 | grep -av ' DEBUG \| INFO '; exit $${PIPESTATUS[0]}
 

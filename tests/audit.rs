@@ -1,92 +1,111 @@
 //! The audit log of the real daemon: a line for every request, none lost or torn by rotation, the tokens of the metrics, and nobody's secrets.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::print_stdout, reason = "the counts are what the big run is for")]
 
 mod common;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use common::audit::{lines, serve, stop, sum};
+use common::audit::{lines, serve, settled, stop, sum};
+use common::plays::{Play, play};
 use common::{Gateway, PATIENCE, Upstream};
 use serde_json::Value;
 
 const CHAT: &str = r#"{"model":"claude-3-haiku","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
 const CLIENTS: usize = 16;
 
-#[test]
-fn every_request_has_its_line_through_rotation_under_load_and_the_tokens_are_those_of_the_metrics() {
-    let requests: usize = std::env::var("AUDIT_REQUESTS").map_or(10_000, |number| number.parse().unwrap());
+/// How many requests the big run makes.
+fn requests() -> usize {
+    std::env::var("AUDIT_REQUESTS").map_or(10_000, |number| number.parse().unwrap())
+}
+
+/// Renames the log in the midst of what others send, and waits for the new one; how many requests that took.
+fn rotate(gateway: &Gateway, number: usize) -> u64 {
+    let path = gateway.folder().join("audit.jsonl");
+    std::fs::rename(&path, gateway.folder().join(format!("audit.jsonl.old-{number}"))).unwrap();
+    gateway.signal("HUP");
+    let begun = std::time::Instant::now();
+    let mut asked = 0;
+    while !path.exists() {
+        assert!(begun.elapsed() < PATIENCE, "no new file");
+        // Another request, or there is nothing to write.
+        assert_eq!(gateway.get("/v1/models/nobody-has-it").status, 404);
+        asked += 1;
+    }
+    asked
+}
+
+/// Requests of every kind and fate from several clients at a time, while the log is rotated: each has its line, which tells what became of it, and the tokens of
+/// all lines are those of the metrics.
+fn big_run(requests: usize, rule: &str, level: &str) {
     let each = requests.div_ceil(CLIENTS);
+    let drained = rule == "drain";
     let upstream = Upstream::new();
-    let mut gateway = Gateway::start(upstream.address, "audit: { path: audit.jsonl, on_full: block }");
-    serve(upstream);
+    // A target that fails so often would rest, and a request that waits for a retry would not be what it says.
+    let models = common::models(upstream.address) + &format!("\nrouting: {{ on_disconnect: {rule}, cooldown: null }}\n");
+    let mut gateway = Gateway::with_models(&models, "audit: { path: audit.jsonl, on_full: block }", &[("RUST_LOG", level)]);
+    let leaving = &play(upstream, drained);
     let house = &gateway;
     let asked = &AtomicU64::new(0);
     std::thread::scope(|scope| {
         for number in 0..CLIENTS {
             scope.spawn(move || {
-                let mut client = house.connect();
+                let mut kept = None;
                 for request in 0..each {
-                    let id = format!("x-request-id: audit-{number}-{request}\r\n");
-                    // Good ones, and what is refused: a model that nobody has, no JSON, and a path that leads nowhere.
-                    let (path, body, status) = match request % 8 {
-                        5 => ("/v1/chat/completions", r#"{"model":"nobody-has-it","messages":[]}"#, 404),
-                        6 => ("/v1/chat/completions", "{", 400),
-                        7 => ("/v1/nowhere", "{}", 404),
-                        _ => ("/v1/chat/completions", CHAT, 200),
-                    };
-                    client.call("POST", path, &id, body.as_bytes());
-                    let answer = client.answer();
+                    // Each client begins elsewhere, so that at any time there are some of each.
+                    let play = Play::TURNS[(request + number) % Play::TURNS.len()];
+                    let id = format!("audit-{}-{number}-{request}", play.word());
+                    kept = leaving.ask(house, kept.unwrap_or_else(|| house.connect()), play, &id);
                     asked.fetch_add(1, Ordering::Relaxed);
-                    assert_eq!(answer.status, status, "{}", answer.text());
-                    if answer.header("connection") == Some("close") {
-                        client = house.connect();
-                    }
-                    // In the midst of what the others send.
-                    if number == 0 && request % (each / 5) == 1 {
-                        let moved = house.folder().join(format!("audit.jsonl.old-{request}"));
-                        std::fs::rename(house.folder().join("audit.jsonl"), moved).unwrap();
-                        house.signal("HUP");
-                        let begun = std::time::Instant::now();
-                        while !house.folder().join("audit.jsonl").exists() {
-                            assert!(begun.elapsed() < PATIENCE, "no new file");
-                            // Another request, or there is nothing to write.
-                            assert_eq!(house.get("/v1/models/nobody-has-it").status, 404);
-                            asked.fetch_add(1, Ordering::Relaxed);
-                        }
+                    if number == 0 && request % (each / 5).max(1) == 1 {
+                        asked.fetch_add(rotate(house, request), Ordering::Relaxed);
                     }
                 }
             });
         }
     });
-    // The lines are counted behind the last byte of an answer.
-    let begun = std::time::Instant::now();
-    let metrics = loop {
-        let metrics = gateway.get("/metrics").text().to_owned();
-        let all = sum(&metrics, "adit_requests_total{", "route=\"/") - sum(&metrics, "adit_requests_total{", "route=\"/metrics\"")
-            + sum(&metrics, "adit_requests_total{", "route=\"unknown\"")
-            - sum(&metrics, "adit_requests_total{", "route=\"/health\"");
-        if all == asked.load(Ordering::Relaxed) && sum(&metrics, "adit_audit_written_total", "") == all {
-            break metrics;
-        }
-        assert!(begun.elapsed() < PATIENCE, "{metrics}");
-    };
+    let metrics = settled(&gateway, asked.load(Ordering::Relaxed));
     assert_eq!((sum(&metrics, "adit_audit_dropped_total", ""), sum(&metrics, "adit_audit_errors_total", "")), (0, 0));
     stop(&mut gateway);
     let lines = lines(&gateway);
-    assert_eq!(lines.len() as u64, sum(&metrics, "adit_audit_written_total", ""));
-    let ours: Vec<&Value> = lines.iter().filter(|line| line["request_id"].as_str().unwrap().starts_with("audit-")).collect();
-    let ids: HashSet<&str> = ours.iter().map(|line| line["request_id"].as_str().unwrap()).collect();
-    assert_eq!((ours.len(), ids.len()), (each * CLIENTS, each * CLIENTS), "a line is lost or there twice");
-    let total = |names: &[&str]| lines.iter().flat_map(|line| names.iter().map(|name| line["tokens"][*name].as_u64().unwrap_or(0))).sum::<u64>();
-    let told = |kind: &str| sum(&metrics, "gen_ai_client_token_usage_sum", &format!("gen_ai_token_type=\"{kind}\""));
-    assert!(told("output") > 0);
-    assert_eq!((total(&["input", "cache_read", "cache_write"]), total(&["output"])), (told("input"), told("output")));
-    for (status, outcome) in [(200, "complete"), (400, "refused"), (404, "refused")] {
-        let of = || lines.iter().filter(|line| line["status"] == status);
-        assert!(of().count() > 0 && of().all(|line| line["outcome"] == outcome), "{status}");
+    assert_eq!(lines.len() as u64, asked.load(Ordering::Relaxed));
+    let mut ids = HashSet::new();
+    let mut counts: HashMap<Play, usize> = HashMap::new();
+    let mut tokens = (0, 0);
+    for line in &lines {
+        let Some((word, rest)) = line["request_id"].as_str().unwrap().strip_prefix("audit-").and_then(|id| id.split_once('-')) else { continue };
+        let play = Play::of(word).unwrap();
+        assert!(ids.insert((play, rest)), "twice: {line}");
+        *counts.entry(play).or_default() += 1;
+        let (status, outcome, kind) = play.told();
+        assert_eq!((line["status"].as_u64(), &line["outcome"], &line["error_kind"]), (Some(status), &outcome.into(), &kind.into()), "{play:?}: {line}");
+        let told = line["tokens"]["input"].as_u64().map(|input| (input, line["tokens"]["output"].as_u64().unwrap()));
+        assert_eq!(told, play.tokens(drained), "{play:?}: {line}");
+        let (input, output) = told.unwrap_or_default();
+        tokens = (tokens.0 + input, tokens.1 + output);
     }
+    let mut expected: HashMap<Play, usize> = HashMap::new();
+    for turn in (0..CLIENTS).flat_map(|number| number..number + each) {
+        *expected.entry(Play::TURNS[turn % Play::TURNS.len()]).or_default() += 1;
+    }
+    assert_eq!(counts, expected, "a line is lost");
+    let told = |kind: &str| sum(&metrics, "gen_ai_client_token_usage_sum", &format!("gen_ai_token_type=\"{kind}\""));
+    assert!(tokens.1 > 0);
+    assert_eq!(tokens, (told("input"), told("output")));
+    println!("{} requests, {rule}: {counts:?}, {} input and {} output tokens", lines.len(), tokens.0, tokens.1);
+}
+
+#[test]
+fn every_request_has_its_line_through_rotation_under_load_and_the_tokens_are_those_of_the_metrics() {
+    big_run(requests(), "cancel", "warn,adit=error");
+}
+
+#[test]
+fn every_request_has_its_line_where_what_clients_leave_behind_is_drained() {
+    // Who leaves waits for its turn, so that it is known whose leaving was noticed.
+    big_run(requests() / 20, "drain", "warn,adit=debug");
 }
 
 #[test]

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::{Gateway, Upstream};
+use super::{Gateway, PATIENCE, Upstream};
 
 /// Answers every request, for as long as the test runs.
 pub(crate) fn serve(upstream: Upstream) {
@@ -38,4 +38,19 @@ pub(crate) fn stop(gateway: &mut Gateway) {
 pub(crate) fn sum(metrics: &str, name: &str, label: &str) -> u64 {
     let found = metrics.lines().filter(|line| line.starts_with(name) && line.contains(label));
     found.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
+}
+
+/// Metrics by which all of these requests are counted, and their lines written: both come behind the last byte of an answer.
+pub(crate) fn settled(gateway: &Gateway, asked: u64) -> String {
+    let begun = std::time::Instant::now();
+    loop {
+        let metrics = gateway.get("/metrics").text().to_owned();
+        let of = |route: &str| sum(&metrics, "adit_requests_total{", &format!("route=\"{route}"));
+        let all = of("/") + of("unknown\"") - of("/metrics\"") - of("/health\"");
+        if all == asked && sum(&metrics, "adit_audit_written_total", "") == all {
+            return metrics;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{asked} requests, and\n{metrics}");
+        std::thread::yield_now();
+    }
 }

@@ -10,6 +10,7 @@ pub(crate) mod far;
 pub(crate) mod h2;
 pub(crate) mod issuer;
 pub(crate) mod log;
+pub(crate) mod plays;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod relays;
@@ -435,6 +436,12 @@ impl Upstream {
     /// Waits for a connection of the gateway's.
     pub(crate) fn accept(&self) -> Client {
         Client::new(self.listener.accept().unwrap().0)
+    }
+
+    /// Waits for a connection of the gateway's for any time.
+    pub(crate) fn accept_any(&self) -> Client {
+        socket2::SockRef::from(&self.listener).set_read_timeout(None).unwrap();
+        self.accept()
     }
 
     /// Waits for a request, on a connection that was answered before or on a new one: a connection may come back into the pool too late to be used again.
