@@ -212,6 +212,34 @@ fn three_upgrades_under_load_lose_nothing() {
 }
 
 #[test]
+fn two_processes_write_one_audit_log_and_lose_no_line() {
+    let (upstream, _sandbox) = sandbox();
+    // So small that it is rotated while both write to it.
+    let mut daemon = Daemon::start(&models(upstream), GRACE, "audit: { path: audit.jsonl, on_full: block, max_bytes: 20000, keep: 1000 }", &[]);
+    let load = Load::start(daemon.address);
+    load.wait(200);
+    let successor = daemon.spawn(&["-u"]);
+    daemon.signal("QUIT");
+    until("the successor has written its pid", || daemon.pid_file() == Some(successor.id()));
+    assert_eq!(daemon.wait_exit(), Some(0));
+    daemon.child = successor;
+    load.wait(200);
+    let (requests, failures) = load.end();
+    assert!(failures.is_empty(), "{failures:#?}");
+    daemon.signal("TERM");
+    assert_eq!(daemon.wait_exit(), Some(0));
+    let files: Vec<_> = std::fs::read_dir(daemon.path("")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let files: Vec<_> = files.into_iter().filter(|path| path.file_name().unwrap().to_string_lossy().starts_with("audit.jsonl")).collect();
+    let text: String = files.iter().map(|path| std::fs::read_to_string(path).unwrap()).collect();
+    let lines = text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")));
+    let ids: Vec<_> = lines.map(|line: serde_json::Value| line["request_id"].to_string()).collect();
+    let distinct: std::collections::HashSet<_> = ids.iter().collect();
+    assert_eq!((ids.len(), distinct.len()), (requests, requests), "every answered request has one line");
+    assert!(files.len() > 5, "{} files", files.len());
+    println!("an upgrade: {requests} requests, as many lines in {} files", files.len());
+}
+
+#[test]
 fn a_quit_without_a_successor_changes_nothing() {
     let upstream = Upstream::new();
     let daemon = Daemon::start(&common::models(upstream.address), GRACE, "", &[]);
