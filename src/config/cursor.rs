@@ -56,11 +56,6 @@ impl<'n> Value<'n> {
         self.mistakes.note(format!("{}: {note}", self.path));
     }
 
-    /// Notes that this switches on what is not built yet: silence would let the operator rely on it.
-    pub(super) fn unavailable(&self) {
-        self.mistake("not available in this version");
-    }
-
     /// The text of a scalar, `None` for anything else, without a note.
     fn scalar(&self) -> Option<&'n str> {
         match &self.node.kind {

@@ -13,8 +13,8 @@ use super::access::{self, budget, user_limits};
 use super::cursor::{Section, Value};
 use super::env::Environment;
 use super::snapshot::{
-    AccessLog, Audit, AuditBodies, Budget, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles, RemoteHost,
-    Timeouts, UserLimits,
+    AccessLog, Audit, AuditBodies, Budget, Cache, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles,
+    RemoteHost, Timeouts, UserLimits,
 };
 use super::top::Keys;
 
@@ -57,7 +57,8 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
     let audit = keys.section("audit", |section| audit(section, keys)).flatten();
     let redis = redis(keys, env);
     let remote_files = remote_files(keys);
-    unbuilt(keys, env);
+    let cache = keys.section("cache", cache).flatten();
+    env.switched_on("ENABLE_OPTILLM");
     let trusted_proxies = keys.get("trusted_proxies").map(|list| networks(&list)).unwrap_or_default();
     let overload = keys.section("overload", overload).unwrap_or_else(default_overload);
     let access_log = keys.section("access_log", |section| {
@@ -80,6 +81,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
         client_timeouts,
         audit,
         redis,
+        cache,
         remote_files,
         trusted_proxies,
         overload,
@@ -242,23 +244,17 @@ fn remote_files(keys: &Keys<'_, '_>) -> Option<RemoteFiles> {
 const DEFAULT_REMOTE_BYTES: usize = 10 << 20;
 const DEFAULT_REMOTE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The cache: typed, and refused when switched on.
-fn unbuilt(keys: &Keys<'_, '_>, env: &Environment<'_>) {
-    keys.section("cache", |cache| {
-        refuse_if_enabled(cache);
-        cache.get("ttl").and_then(|value| value.duration());
-        cache.get("max_bytes").and_then(|value| value.bytes());
-    });
-    env.switched_on("ENABLE_OPTILLM");
+fn cache(section: &Section<'_>) -> Option<Cache> {
+    let enabled = section.flag("enabled") == Some(true);
+    let ttl = section.duration("ttl", DEFAULT_CACHE_TTL);
+    let max_bytes = section.get("max_bytes").and_then(|value| value.bytes()).map_or(DEFAULT_CACHE_BYTES, |bytes| bytes as u64);
+    let shared = section.flag("shared") == Some(true);
+    let deterministic_only = section.flag("deterministic_only") != Some(false);
+    enabled.then_some(Cache { ttl, max_bytes, shared, deterministic_only })
 }
 
-fn refuse_if_enabled(section: &Section<'_>) {
-    if let Some(value) = section.get("enabled")
-        && value.flag() == Some(true)
-    {
-        value.unavailable();
-    }
-}
+const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(600);
+const DEFAULT_CACHE_BYTES: u64 = 256 << 20;
 
 fn networks(list: &Value<'_>) -> Vec<Network> {
     list.list().iter().filter_map(|value| value.parse("a network such as 10.0.0.0/8 or an address", Network::parse)).collect()

@@ -60,6 +60,8 @@ pub struct Process {
     pub audit: Option<Audit>,
     /// What all nodes share.
     pub redis: Option<Redis>,
+    /// The response cache; `None`: no answer is given again.
+    pub cache: Option<Cache>,
     /// URLs of images and files in requests; `None`: they are refused where the model can't fetch them itself.
     pub remote_files: Option<RemoteFiles>,
     /// Networks whose `x-forwarded-for` is believed.
@@ -136,6 +138,19 @@ pub enum OnFull {
     Drop,
     /// Requests wait for the writer.
     Block,
+}
+
+/// The response cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cache {
+    /// How long an answer is kept.
+    pub ttl: Duration,
+    /// How much memory all of them take.
+    pub max_bytes: u64,
+    /// Whether one user gets what another has asked.
+    pub shared: bool,
+    /// Whether only requests whose temperature is 0 have their answers kept, and those that ask for it.
+    pub deterministic_only: bool,
 }
 
 /// A Redis or Valkey server.

@@ -65,6 +65,10 @@ pub struct Line<'a> {
     pub stop: Option<&'a str>,
     /// `complete`, `upstream_failed`, `client_left` or `refused`.
     pub outcome: &'a str,
+    /// How it stands with the response cache: `hit`, `miss` or `bypass`.
+    pub cache: Option<&'static str>,
+    /// Tokens that were not taken again.
+    pub saved: Option<Usage>,
     /// A short name of what went wrong.
     pub error_kind: Option<&'static str>,
     /// What went wrong, in the gateway's own words.
@@ -115,6 +119,9 @@ impl Line<'_> {
                 usage.cache_read_tokens,
                 usage.cache_write_tokens
             );
+        }
+        if let Some(cache) = self.cache {
+            let _ = write!(out, " cache={cache}");
         }
         if let Some(stop) = self.stop {
             let _ = write!(out, " stop={stop}");
@@ -249,6 +256,8 @@ pub(crate) mod tests {
             dropped: &[],
             stop: Some("end_turn"),
             outcome: "complete",
+            cache: None,
+            saved: None,
             error_kind: None,
             error: None,
         }

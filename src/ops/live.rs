@@ -6,6 +6,7 @@ use std::time::SystemTime;
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::config::snapshot::{Process, Snapshot};
+use crate::ops::cache::Cache;
 use crate::ops::jwks::Issuer;
 use crate::ops::limits::Ledger;
 use crate::ops::random;
@@ -32,8 +33,19 @@ pub struct Current {
     pub issuer: Option<Arc<Issuer>>,
     /// What users have used, where all nodes share it.
     pub ledger: Option<Arc<Ledger>>,
+    /// Answers that are given again.
+    pub cache: Option<Arc<Cache>>,
     /// When it was read.
     pub loaded: SystemTime,
+}
+
+fn cache(snapshot: &Snapshot, ledger: Option<&Arc<Ledger>>, last: Option<&Arc<Cache>>) -> Option<Arc<Cache>> {
+    let settings = snapshot.process.cache.as_ref()?;
+    let link = ledger.map(|ledger| Arc::clone(ledger.link()));
+    Some(match last {
+        Some(last) => last.renewed(settings, link),
+        None => Cache::new(settings, link),
+    })
 }
 
 fn ledger(snapshot: &Snapshot, last: Option<&Arc<Ledger>>) -> Option<Arc<Ledger>> {
@@ -60,7 +72,8 @@ impl Current {
         let (upstreams, targets) = (Upstreams::new(&snapshot.models), Targets::default().renewed(&snapshot.models));
         let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, None));
         let ledger = ledger(&snapshot, None);
-        Current { snapshot, upstreams, targets, keyring, anybody, issuer, ledger, loaded: SystemTime::now() }
+        let cache = cache(&snapshot, ledger.as_ref(), None);
+        Current { snapshot, upstreams, targets, keyring, anybody, issuer, ledger, cache, loaded: SystemTime::now() }
     }
 
     /// Starts what keeps credentials, addresses, keys and connections fresh, where it does not run already, in the current tokio runtime.
@@ -80,7 +93,8 @@ impl Current {
         let (upstreams, targets) = (self.upstreams.renewed(&snapshot.models), self.targets.renewed(&snapshot.models));
         let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, self.issuer.as_ref()));
         let ledger = ledger(&snapshot, self.ledger.as_ref());
-        Current { snapshot, upstreams, targets, keyring, anybody, issuer, ledger, loaded: SystemTime::now() }
+        let cache = cache(&snapshot, ledger.as_ref(), self.cache.as_ref());
+        Current { snapshot, upstreams, targets, keyring, anybody, issuer, ledger, cache, loaded: SystemTime::now() }
     }
 }
 

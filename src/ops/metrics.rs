@@ -97,6 +97,9 @@ pub struct Metrics {
     tried_again: IntCounterVec,
     turned_away: IntCounterVec,
     limited: IntCounterVec,
+    cached: IntCounterVec,
+    spared: IntCounterVec,
+    cache_size: [IntGauge; 2],
     redis_up: IntGauge,
     redis_fallbacks: IntCounterVec,
     /// Locked, or two who take over at a time would count twice.
@@ -197,6 +200,16 @@ impl Metrics {
                 &["gen_ai_request_model", "provider", "reason"],
             )?,
             limited: counter("adit_limited_total", "Requests that were refused because they were over a limit, by which.", &["limit"])?,
+            cached: counter("adit_response_cache_requests_total", "Requests by how they stand with the response cache: hit, miss, bypass.", &["result"])?,
+            spared: counter(
+                "adit_response_cache_saved_tokens_total",
+                "Tokens that were not taken again, for the answer was in the response cache.",
+                &["gen_ai_token_type"],
+            )?,
+            cache_size: [
+                gauge("adit_response_cache_entries", "Answers in the response cache of this process.")?,
+                gauge("adit_response_cache_bytes", "Bytes that they take.")?,
+            ],
             redis_up: gauge("adit_redis_up", "Whether there is a connection to Redis (1). Without `redis` it is always 0.")?,
             redis_fallbacks: counter(
                 "adit_redis_fallbacks_total",
@@ -330,6 +343,25 @@ impl Metrics {
         let Some(standing) = standing else { return };
         for (outcome, count) in [("fetched", standing.fetched), ("failed", standing.failed)] {
             self.issuer_fetches.with_label_values(&[outcome]).set(number(count));
+        }
+    }
+
+    /// Counts how a request stands with the response cache: `hit`, `miss` or `bypass`.
+    pub fn cached(&self, result: &str) {
+        self.cached.with_label_values(&[result]).inc();
+    }
+
+    /// Counts tokens that were not taken again.
+    pub fn spared(&self, usage: &Usage) {
+        for (kind, tokens) in [("input", usage.total_input_tokens()), ("output", usage.output_tokens)] {
+            self.spared.with_label_values(&[kind]).inc_by(tokens);
+        }
+    }
+
+    /// Takes over how many answers the response cache holds, and their bytes.
+    pub fn observe_cache(&self, size: [u64; 2]) {
+        for (gauge, number) in self.cache_size.iter().zip(size) {
+            gauge.set(i64::try_from(number).unwrap_or(i64::MAX));
         }
     }
 

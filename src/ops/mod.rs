@@ -2,6 +2,7 @@
 
 pub mod access_log;
 pub mod audit;
+pub mod cache;
 pub mod credentials;
 pub mod google;
 pub mod jwks;

@@ -35,6 +35,10 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
         (None, _, Some(_)) => "refused",
         _ => "complete",
     };
+    ctx.memo.settle(outcome == "complete" && status == 200, ctx.exchange.as_ref());
+    if let Some(result) = ctx.memo.result {
+        shared.metrics.cached(result);
+    }
     let duration = ended.duration_since(ctx.started);
     let first_token = ctx.exchange.as_ref().and_then(|exchange| exchange.first_content).map(|at| at.duration_since(ctx.started));
     let model = ctx.exchange.as_ref().map_or("", known_model);
@@ -124,6 +128,8 @@ fn record<'a>(ctx: &'a Ctx, method: &'a str, path: &'a str, told: &Told<'a>) -> 
         dropped: exchange.map_or(&[], |exchange| &exchange.dropped),
         stop: exchange.and_then(|exchange| exchange.facts.stop),
         outcome: told.outcome,
+        cache: ctx.memo.result,
+        saved: ctx.memo.saved,
         error_kind: ctx.error.as_ref().map(|error| error.kind.as_str()),
         error: ctx.error.as_ref().map(|error| error.message.as_ref()),
     }

@@ -8,7 +8,7 @@ use pingora::http::ResponseHeader;
 
 use crate::dialect::Dialect;
 use crate::proxy::ctx::Ctx;
-use crate::proxy::limits;
+use crate::proxy::{cache, limits};
 use crate::translate::stream_type;
 
 /// The headers that every answer carries: `x-request-id`, and whose answer it is once that is known.
@@ -18,6 +18,7 @@ pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
         head.insert_header(name, ctx.request_id.as_str())?;
     }
     limits::tell(head, ctx)?;
+    cache::tell(head, ctx)?;
     let Some(route) = ctx.exchange.as_ref().map(|exchange| &exchange.route).or(ctx.routed.as_ref()) else { return Ok(()) };
     head.insert_header("x-adit-provider", route.target.provider.name.as_str())?;
     // A model's name may be anything a client wrote; a header may not.
@@ -29,11 +30,13 @@ pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     }
     let Some(exchange) = &ctx.exchange else { return head.insert_header("x-adit-attempts", 0) };
     head.insert_header("x-adit-attempts", exchange.attempts)?;
-    let dropped = header_list(&exchange.dropped);
-    if !dropped.is_empty() {
-        head.insert_header("x-adit-dropped", dropped.as_ref())?;
-    }
-    Ok(())
+    tell_dropped(head, &exchange.dropped)
+}
+
+/// The header that names the members of a request that were dropped.
+pub(super) fn tell_dropped(head: &mut ResponseHeader, dropped: &[String]) -> Result<()> {
+    let dropped = header_list(dropped);
+    if dropped.is_empty() { Ok(()) } else { head.insert_header("x-adit-dropped", dropped.as_ref()) }
 }
 
 /// The headers of a streamed answer.

@@ -18,6 +18,7 @@ use crate::policy::auth::Principal;
 use crate::policy::limit::Standing;
 use crate::policy::route::Route;
 use crate::proxy::audit::Bodies;
+use crate::proxy::cache::Memo;
 use crate::proxy::downstream::Control;
 use crate::proxy::limits::Estimate;
 use crate::proxy::plan::{Answer, Call, Fan};
@@ -68,6 +69,8 @@ pub struct Ctx {
     pub(super) estimate: Estimate,
     /// Where its user stands with them.
     pub standing: Standing,
+    /// How it stands with the response cache.
+    pub(super) memo: Memo,
     /// Its bodies, for the audit log; `None` where that holds none.
     pub(super) bodies: Option<Box<Bodies>>,
 }
@@ -187,8 +190,11 @@ impl Ctx {
 
     /// A piece of the answer's body is written to the client.
     pub(super) fn answers(&mut self, piece: &[u8]) {
-        let Some(bodies) = &mut self.bodies else { return };
-        if !self.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone()) {
+        if self.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone()) {
+            return;
+        }
+        self.memo.answers(piece, &self.current.snapshot.process.overload);
+        if let Some(bodies) = &mut self.bodies {
             bodies.answers(piece);
         }
     }

@@ -25,7 +25,7 @@ use crate::proxy::local::{self, Page};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::session as session_page;
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, account, auth, body, downstream, limits, next, permission, sigv4, upstream};
+use crate::proxy::{Shared, account, auth, body, cache, downstream, limits, next, permission, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -157,7 +157,13 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if let Some(bodies) = &mut ctx.bodies {
         bodies.asks(&body, &session.req_header().headers);
     }
-    let (draft, tries) = decide(shared, &place, session.req_header(), &body, &current, ctx).await?;
+    let (draft, tries) = match decide(shared, &place, session.req_header(), &body, &current, ctx).await? {
+        Decided::Ask(draft, tries) => (draft, tries),
+        Decided::Known(hit) => {
+            cache::give(shared, hit, session, ctx).await;
+            return Ok(Accepted::Answered);
+        }
+    };
     if let Err(over) = limits::admit(shared, &draft.route, &body, ctx).await {
         ctx.routed = Some(draft.route);
         return Err(over.into());
@@ -183,22 +189,35 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     Ok(Accepted::Exchange)
 }
 
+/// What is to be done for a request.
+#[expect(clippy::large_enum_variant, reason = "it is moved once, and a box would be an allocation for each request")]
+enum Decided {
+    /// An upstream is asked.
+    Ask(Draft, Tries),
+    /// The answer is there.
+    Known(cache::Hit),
+}
+
 /// Decides where a request goes and what becomes of it.
-async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<(Draft, Tries), ApiError> {
+async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<Decided, ApiError> {
     if place.surface.is_none() {
         permission::native(ctx.principal.as_ref(), &place.rest, head.uri.query(), body, &current.snapshot.models)?;
         let draft = native(place, head, body, current)?;
         draft.upstream.ready().await?;
-        return Ok((draft, Tries::default()));
+        return Ok(Decided::Ask(draft, Tries::default()));
     }
     let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
+    if let Some(hit) = cache::look(shared, &tries, head, ctx).await {
+        ctx.routed = tries.routes().next();
+        return Ok(Decided::Known(hit));
+    }
     match next::turn(shared, &mut tries, head, ctx, true).await {
-        Ok(draft) => Ok((draft, tries)),
+        Ok(draft) => Ok(Decided::Ask(draft, tries)),
         // Right after a start it is only now known that there are no credentials: another provider may do.
         Err(error) if error.kind == ErrorKind::NotConfigured => {
             let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
             let draft = next::turn(shared, &mut tries, head, ctx, true).await?;
-            Ok((draft, tries))
+            Ok(Decided::Ask(draft, tries))
         }
         Err(error) => Err(error),
     }

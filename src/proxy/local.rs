@@ -93,6 +93,7 @@ pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session:
             shared.metrics.observe_audit(shared.audit.counts());
             shared.metrics.observe_budgets(shared.limits.write_errors());
             shared.metrics.observe_issuer(current.issuer.as_deref().map(Issuer::standing));
+            shared.metrics.observe_cache(current.cache.as_ref().map_or([0, 0], |cache| cache.size()));
             shared.metrics.observe_redis(current.ledger.as_ref().is_some_and(|ledger| ledger.link().is_up()));
             let (body, content_type) = shared.metrics.render().map_err(|_| ApiError::new(ErrorKind::Internal, "The metrics could not be written."))?;
             Reply { status: 200, content_type, body }

@@ -11,6 +11,7 @@ mod audit;
 mod auth;
 mod body;
 mod brand;
+mod cache;
 mod client;
 mod ctx;
 mod downstream;
@@ -185,6 +186,7 @@ impl ProxyHttp for Gateway {
             reservation: None,
             estimate: limits::Estimate::default(),
             standing: Standing::default(),
+            memo: cache::Memo::default(),
             bodies: None,
         }
     }
@@ -200,6 +202,7 @@ impl ProxyHttp for Gateway {
         ctx.received = SystemTime::now();
         ctx.request_id = intake::request_id(session.req_header());
         ctx.client = client::address(session.client_addr(), &session.req_header().headers, &ctx.process().trusted_proxies);
+        ctx.memo = cache::Memo::default();
         ctx.bodies = audit::Bodies::begin(&self.shared, ctx.process());
         match intake::accept(&self.shared, session, ctx).await {
             Ok(intake::Accepted::Exchange) => Ok(false),

@@ -153,6 +153,11 @@ impl Tries {
         rounds || (!self.left.is_empty() && self.fallback(current).enabled)
     }
 
+    /// All targets that may be asked; none for a provider's own API.
+    pub(super) fn routes(&self) -> impl Iterator<Item = Route> + '_ {
+        self.way.iter().flat_map(Way::routes)
+    }
+
     /// Bytes that are kept for another try.
     pub(super) fn saved_bytes(&self) -> usize {
         self.saved.as_ref().map_or(0, |saved| saved.body.len() + saved.files.bytes())

@@ -14,12 +14,17 @@ impl Translation {
     pub fn body(&self, body: &[u8], elapsed_ms: u64, out: &mut Vec<u8>) -> Result<Facts, ApiError> {
         let (response, facts) = self.read(body)?;
         out.reserve(body.len() + 512);
-        match &self.client {
-            Client::OpenAi(style) => openai::downstream::response::encode(&response, &self.envelope, style, out),
-            Client::Anthropic(style) | Client::Invoke(style) => anthropic::downstream::response::encode(&response, &self.envelope, style, out),
-            Client::Converse(style) => converse::downstream::response::encode_with(&response, elapsed_ms, style, out),
-        }
+        self.write(&response, elapsed_ms, out);
         Ok(facts)
+    }
+
+    /// Writes a whole answer in the client's dialect.
+    pub(super) fn write(&self, response: &Response<'_>, elapsed_ms: u64, out: &mut Vec<u8>) {
+        match &self.client {
+            Client::OpenAi(style) => openai::downstream::response::encode(response, &self.envelope, style, out),
+            Client::Anthropic(style) | Client::Invoke(style) => anthropic::downstream::response::encode(response, &self.envelope, style, out),
+            Client::Converse(style) => converse::downstream::response::encode_with(response, elapsed_ms, style, out),
+        }
     }
 
     /// Reads an upstream's whole answer.

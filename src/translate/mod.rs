@@ -12,6 +12,7 @@ pub mod question;
 pub mod reframe;
 pub mod relay;
 pub mod remote;
+pub mod replay;
 pub mod stream;
 
 use crate::chat::{ApiError, End, Envelope, EventDecoder, EventEncoder, Response, Restore, StopReason, Usage};

@@ -6,6 +6,7 @@
 //!
 //! Grammar: <https://www.rfc-editor.org/rfc/rfc8259>.
 
+mod canonical;
 mod reader;
 mod splice;
 
@@ -15,6 +16,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+pub use canonical::canonical;
 pub use reader::{Reader, Syntax};
 pub use splice::{Edit, pick, pick_with_repeats, splice};
 

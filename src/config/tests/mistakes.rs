@@ -79,9 +79,9 @@ fn variables() {
 #[test]
 fn what_is_not_built_cannot_be_switched_on() {
     adit(
-        "cache: { enabled: true }\nredis: http://127.0.0.1\nremote_files: { enabled: true, allow: [\"http://x\"] }\n",
+        "cache: { enabled: maybe }\nredis: http://127.0.0.1\nremote_files: { enabled: true, allow: [\"http://x\"] }\n",
         &[
-            "adit.yaml:1:19: cache.enabled: not available in this version",
+            "adit.yaml:1:19: cache.enabled: expected true or false, found `maybe`",
             "adit.yaml:2:8: redis: expected a URL such as redis://host:6379 or rediss://user:password@host:6379/0",
             "adit.yaml:3:40: remote_files.allow[0]: expected a host such as cdn.example.com, *.example.com or cdn.example.com:8443, found `http://x`",
         ],

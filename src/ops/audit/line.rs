@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::chat::Usage;
 use crate::ops::access_log::{Line, tenths};
 
 #[derive(Serialize)]
@@ -30,6 +31,8 @@ struct Json<'a> {
     stop: Option<&'a str>,
     tokens: Option<Tokens>,
     cost_usd: Option<Box<RawValue>>,
+    cache: Option<&'static str>,
+    tokens_saved: Option<Tokens>,
     first_token_ms: Option<f64>,
     duration_ms: f64,
     dropped: &'a [String],
@@ -57,6 +60,19 @@ struct Tokens {
     reasoning: Option<u64>,
 }
 
+impl From<Usage> for Tokens {
+    fn from(usage: Usage) -> Self {
+        Tokens {
+            input: usage.input_tokens,
+            cache_read: usage.cache_read_tokens,
+            cache_write: usage.cache_write_tokens,
+            cache_write_1h: usage.cache_write_1h_tokens,
+            output: usage.output_tokens,
+            reasoning: usage.reasoning_tokens,
+        }
+    }
+}
+
 /// One JSON object, without a line feed.
 #[must_use]
 pub fn json(line: &Line<'_>, bodies: Bodies<'_>) -> String {
@@ -82,15 +98,10 @@ pub fn json(line: &Line<'_>, bodies: Bodies<'_>) -> String {
         error_kind: line.error_kind,
         error: line.error,
         stop: line.stop,
-        tokens: line.usage.map(|usage| Tokens {
-            input: usage.input_tokens,
-            cache_read: usage.cache_read_tokens,
-            cache_write: usage.cache_write_tokens,
-            cache_write_1h: usage.cache_write_1h_tokens,
-            output: usage.output_tokens,
-            reasoning: usage.reasoning_tokens,
-        }),
+        tokens: line.usage.map(Tokens::from),
         cost_usd: line.nano_usd.and_then(dollars),
+        cache: line.cache,
+        tokens_saved: line.saved.map(Tokens::from),
         first_token_ms: line.first_token.map(tenths),
         duration_ms: tenths(line.duration),
         dropped: line.dropped,
@@ -130,7 +141,7 @@ mod tests {
             r#""route":"/v1/chat/completions","method":"POST","path":"/v1/chat/completions","model":"m\n\"x","model_served":"m","provider":"bedrock","#,
             r#""target":"anthropic.claude","region":"us-east-1","attempts":1,"failed_tries":["a:503","b:connect"],"status":200,"outcome":"complete","#,
             r#""error_kind":null,"error":null,"stop":"end_turn","tokens":{"input":2,"cache_read":0,"cache_write":0,"cache_write_1h":0,"output":3,"reasoning":null},"#,
-            r#""cost_usd":1.000000700,"first_token_ms":1.0,"duration_ms":1.5,"dropped":["seed"],"upstream_request_id":"u-1","request":{"json":{}},"response":null}"#
+            r#""cost_usd":1.000000700,"cache":null,"tokens_saved":null,"first_token_ms":1.0,"duration_ms":1.5,"dropped":["seed"],"upstream_request_id":"u-1","request":{"json":{}},"response":null}"#
         );
         assert_eq!(text, expected);
     }
