@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use common::audit::{lines, serve, settled, stop, sum};
 use common::plays::{Play, play};
-use common::{Gateway, PATIENCE, Upstream};
+use common::process::until;
+use common::secrets::LOUD;
+use common::{Gateway, PATIENCE, Upstream, relays};
 use serde_json::Value;
 
 const CHAT: &str = r#"{"model":"claude-3-haiku","max_tokens":9,"messages":[{"role":"user","content":"Hi"}]}"#;
@@ -114,52 +116,106 @@ fn no_secret_is_told_in_logs_lines_metrics_or_answers() {
     const WRONG: &str = "obviously-not-a-key-of-anybody-1111111";
     const QUERY: &str = "obviously-not-a-password-in-a-query-22";
     const CODE: &str = "obviously-not-a-code-333333";
-    const AWS: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
-    let upstream = Upstream::new();
-    let env = [("RUST_LOG", "adit=trace,access=info"), ("BEDROCK_API_KEY_ALICE", KEY)];
-    let mut gateway = Gateway::with_models(&common::models(upstream.address), "auth: { enabled: true }\naudit: { path: audit.jsonl }", &env);
-    serve(upstream);
-    let mut told = String::new();
-    for key in [KEY, WRONG] {
-        for header in ["authorization: Bearer ", "x-api-key: ", "api-key: ", "x-goog-api-key: "] {
-            for (path, body) in [("/v1/chat/completions", CHAT), ("/v1/messages", CHAT), ("/v1/chat/completions", "{"), ("/auth/session", "{}")] {
-                let answer = gateway.post(&format!("{path}?key={QUERY}"), &format!("{header}{key}\r\nx-totp-code: {CODE}\r\n"), body);
-                told += &format!("{:?}{}", answer.headers, answer.text());
+    for bodies in ["none", "redacted", "full"] {
+        let upstream = Upstream::new();
+        let env = [("RUST_LOG", "adit=trace,access=info"), ("BEDROCK_API_KEY_ALICE", KEY)];
+        let extra = format!("auth: {{ enabled: true }}\naudit: {{ path: audit.jsonl, bodies: {bodies} }}");
+        let gateway = Gateway::with_models(&common::models(upstream.address), &extra, &env);
+        gateway.secrets.note(QUERY);
+        serve(upstream);
+        for key in [KEY, WRONG] {
+            for header in ["authorization: Bearer ", "x-api-key: ", "api-key: ", "x-goog-api-key: "] {
+                for (path, body) in [("/v1/chat/completions", CHAT), ("/v1/messages", CHAT), ("/v1/chat/completions", "{"), ("/auth/session", "{}")] {
+                    gateway.post(&format!("{path}?key={QUERY}"), &format!("{header}{key}\r\nx-totp-code: {CODE}\r\n"), body);
+                }
             }
         }
+        // Its own answer apart, a session's token is told by nobody.
+        let made = gateway.post("/auth/session", &format!("x-api-key: {KEY}\r\n"), "{}").json();
+        let token = made["token"].as_str().unwrap();
+        for (header, path) in [("authorization: Bearer ", "/v1/chat/completions"), ("x-api-key: ", "/v1/messages")] {
+            assert_eq!(gateway.post(path, &format!("{header}{token}\r\n"), CHAT).status, 200);
+            assert_eq!(gateway.post(path, &format!("{header}{token}x\r\n"), CHAT).status, 401);
+        }
+        let lines = written(&gateway, 32 + 5);
+        for user in [Value::from("alice"), Value::Null] {
+            assert!(lines.iter().any(|line| line["user"] == user), "no line of {user}");
+        }
+        for proof in ["api_key", "session"] {
+            assert!(lines.iter().any(|line| line["proof"] == proof && line["status"] == 200), "nobody came with {proof}");
+        }
+        gateway.log.wait(" user=alice ", 1);
+        // The key, the wrong one, the code, the query, five tokens and the one with an x.
+        assert_eq!(gateway.secrets.count(), 10);
+        gateway.keeps_secrets();
     }
-    // Its own answer apart, a session's token is told by nobody.
-    let made = gateway.post("/auth/session", &format!("x-api-key: {KEY}\r\n"), "{}").json();
-    let token = made["token"].as_str().unwrap();
-    for (header, path) in [("authorization: Bearer ", "/v1/chat/completions"), ("x-api-key: ", "/v1/messages")] {
-        let answer = gateway.post(path, &format!("{header}{token}\r\n"), CHAT);
-        told += &format!("{:?}{}", answer.headers, answer.text());
-        let answer = gateway.post(path, &format!("{header}{token}x\r\n"), CHAT);
-        assert_eq!(answer.status, 401);
-        told += &format!("{:?}{}", answer.headers, answer.text());
+}
+
+/// The lines of a log, once there are so many.
+fn written(gateway: &Gateway, count: usize) -> Vec<Value> {
+    until("all lines are written", || sum(gateway.get("/metrics").text(), "adit_audit_written_total", "") == count as u64);
+    lines(gateway)
+}
+
+#[test]
+fn of_a_secret_in_a_prompt_only_a_log_in_full_knows() {
+    const PASTED: &str = "obviously-not-a-password-in-a-prompt-4";
+    for bodies in ["none", "redacted", "full"] {
+        let upstream = Upstream::new();
+        let gateway = Gateway::with_models(&common::models(upstream.address), &format!("audit: {{ path: audit.jsonl, bodies: {bodies} }}"), &[LOUD]);
+        serve(upstream);
+        gateway.secrets.note(PASTED);
+        assert_eq!(gateway.chat(&CHAT.replace("Hi", PASTED)).status, 200);
+        assert_eq!(gateway.chat(&CHAT.replace("Hi", PASTED).replace("}]}", "}]")).status, 400);
+        for line in written(&gateway, 2) {
+            assert_eq!(line["request"].to_string().contains(PASTED), bodies == "full", "{line}");
+            assert!(!line["response"].to_string().contains(PASTED) && !line["error"].to_string().contains(PASTED), "{line}");
+        }
+        let told = gateway.told_secrets("");
+        assert_eq!(told, if bodies == "full" { vec![format!("{PASTED} in audit.jsonl")] } else { Vec::new() });
     }
-    let mut client = gateway.connect();
-    client.call("GET", "/metrics", &format!("x-api-key: {KEY}\r\n"), b"");
-    let metrics = client.answer();
-    assert_eq!(metrics.status, 200);
-    told += metrics.text();
-    drop(client);
-    stop(&mut gateway);
-    let lines = lines(&gateway);
-    assert_eq!(lines.len(), 32 + 5);
-    for user in [Value::from("alice"), Value::Null] {
-        assert!(lines.iter().any(|line| line["user"] == user), "no line of {user}");
+}
+
+#[test]
+fn what_the_gateway_shows_to_providers_is_told_nobody_else() {
+    let upstream = Upstream::new();
+    let bearer = "  token: { type: bedrock, region: us-east-1, endpoint: 'http://{}', bearer_token: obviously-not-a-bearer-token-55555 }\nmodels:\n  bearer: { token: 'amazon.nova-lite-v1:0' }";
+    let models = relays::models(upstream.address).replace("models:", &bearer.replace("{}", &upstream.address.to_string()));
+    let gateway = Gateway::with_models(&models, "audit: { path: audit.jsonl, bodies: full }", &[("RUST_LOG", "adit=trace,access=info")]);
+    for (model, key) in [
+        ("my-gpt", relays::OPENAI_KEY),
+        ("my-claude", relays::ANTHROPIC_KEY),
+        ("bearer", "obviously-not-a-bearer-token-55555"),
+        ("haiku", "AKIAIOSFODNN7EXAMPLE"),
+    ] {
+        for path in ["/v1/chat/completions", "/v1/messages"] {
+            let mut client = gateway.connect();
+            client.call("POST", path, "", CHAT.replace("claude-3-haiku", model).as_bytes());
+            let (mut far, request) = upstream.exchange();
+            assert!(format!("{:?}", request.headers).contains(key), "{model}");
+            // Some providers repeat the key that they do not know.
+            let error = format!(r#"{{"message":"Incorrect API key provided: {key}","error":{{"type":"x","message":"Incorrect API key provided: {key}"}}}}"#);
+            far.reply("401 Unauthorized", "connection: close\r\n", &error);
+            let answer = client.answer();
+            assert_eq!(answer.status, 502, "{}", answer.text());
+        }
     }
-    for proof in ["api_key", "session"] {
-        assert!(lines.iter().any(|line| line["proof"] == proof && line["status"] == 200), "nobody came with {proof}");
-    }
-    told += &lines.iter().map(Value::to_string).collect::<String>();
-    let log = gateway.log.text();
-    assert!(log.contains(" user=alice "), "the access line does not tell the user");
-    told += &log;
-    for secret in [KEY, WRONG, QUERY, CODE, AWS, token] {
-        assert!(!told.contains(secret), "{secret} is told");
-    }
+    gateway.secrets.note("AKIAIOSFODNN7EXAMPLE");
+    gateway.keeps_secrets();
+}
+
+#[test]
+fn a_secret_that_is_told_is_found_wherever_it_is() {
+    let upstream = Upstream::new();
+    let gateway = Gateway::with_models(&common::models(upstream.address), "audit: { path: audit.jsonl }", &[LOUD]);
+    serve(upstream);
+    assert_eq!(gateway.chat(CHAT).status, 200);
+    assert_eq!(gateway.chat(&CHAT.replace("haiku", "nobody-has-it")).status, 404);
+    // None, but all of these places tell it.
+    gateway.secrets.note("claude-3-");
+    let told = gateway.told_secrets("");
+    let places = ["/metrics", "/ready", "audit.jsonl", "the log", "an error answer"];
+    assert_eq!(told, places.map(|place| format!("claude-3- in {place}")));
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(crate) mod plays;
 pub(crate) mod process;
 pub(crate) mod redis;
 pub(crate) mod relays;
+pub(crate) mod secrets;
 pub(crate) mod signed;
 pub(crate) mod storm;
 pub(crate) mod tls;
@@ -33,6 +34,9 @@ pub(crate) struct Gateway {
     /// What it has logged.
     pub(crate) log: log::Log,
     files: tempfile::TempDir,
+    env: Vec<(String, String)>,
+    /// What it must not tell.
+    pub(crate) secrets: secrets::Secrets,
 }
 
 /// A model map with one provider at `upstream`.
@@ -73,12 +77,15 @@ impl Gateway {
                 .env("RUST_BACKTRACE", "1")
                 .envs(env.iter().copied())
                 .stdin(Stdio::null())
+                .stdout(Stdio::piped())
                 .stderr(Stdio::piped())
                 .spawn()
                 .unwrap();
-            let log = log::Log::of(child.stderr.take().unwrap());
+            let mut log = log::Log::of(child.stderr.take().unwrap());
+            log.and(child.stdout.take().unwrap());
             if healthy(&mut child, address) {
-                return Gateway { child, address, log, files };
+                let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+                return Gateway { child, address, log, files, env, secrets: secrets::Secrets::default() };
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -100,7 +107,7 @@ impl Gateway {
 
     /// A new connection to it.
     pub(crate) fn connect(&self) -> Client {
-        Client::new(TcpStream::connect(self.address).unwrap())
+        Client::noting(TcpStream::connect(self.address).unwrap(), &self.secrets)
     }
 
     /// Sends the daemon a signal: `TERM`, `INT`, `QUIT`.
@@ -194,6 +201,8 @@ impl Drop for Gateway {
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
+    /// Where the credentials that it sends are noted.
+    secrets: Option<secrets::Secrets>,
 }
 
 /// An HTTP answer.
@@ -225,10 +234,18 @@ impl Client {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, buffer: Vec::new() }
+        Client { stream, buffer: Vec::new(), secrets: None }
+    }
+
+    /// One whose credentials are noted, and the errors that it gets.
+    pub(crate) fn noting(stream: TcpStream, secrets: &secrets::Secrets) -> Client {
+        Client { secrets: Some(secrets.clone()), ..Client::new(stream) }
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
+        if let Some(secrets) = &self.secrets {
+            secrets.sent(bytes);
+        }
         self.stream.write_all(bytes).unwrap();
     }
 
@@ -366,7 +383,11 @@ impl Client {
             }
             let bodiless = method == "HEAD" || matches!(status, 204 | 304);
             let (body, whole) = if bodiless { (Vec::new(), true) } else { self.body(&headers) };
-            return Answer { status, headers, body, whole };
+            let answer = Answer { status, headers, body, whole };
+            if let Some(secrets) = &self.secrets {
+                secrets.answered(&answer);
+            }
+            return answer;
         }
     }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use super::secrets::Secrets;
 use super::{Answer, Client, PATIENCE, free_address, healthy};
 
 /// Waits until something is so.
@@ -34,6 +35,8 @@ pub(crate) struct Daemon {
     /// Of the listener with TLS, if it has one.
     pub(crate) https: SocketAddr,
     pub(crate) child: Child,
+    /// What it must not tell.
+    pub(crate) secrets: Secrets,
 }
 
 impl Daemon {
@@ -66,7 +69,7 @@ impl Daemon {
                 until("it serves or has ended", || pid.exists() || child.try_wait().unwrap().is_some());
             }
             if std::fs::read_to_string(&pid).is_ok_and(|text| text.trim() == child.id().to_string()) {
-                return Daemon { files, program, env, address, https, child };
+                return Daemon { files, program, env, address, https, child, secrets: Secrets::default() };
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -88,6 +91,11 @@ impl Daemon {
     /// Starts another process over the same configuration.
     pub(crate) fn spawn(&self, arguments: &[&str]) -> Child {
         command(self.files.path(), &self.program, &self.env, arguments).spawn().unwrap()
+    }
+
+    /// What it is started with.
+    pub(crate) fn env(&self) -> &[(String, String)] {
+        &self.env
     }
 
     /// The process that the pid file names.
@@ -127,7 +135,7 @@ impl Daemon {
     }
 
     pub(crate) fn connect(&self) -> Client {
-        Client::new(TcpStream::connect(self.address).unwrap())
+        Client::noting(TcpStream::connect(self.address).unwrap(), &self.secrets)
     }
 
     /// Waits until nobody listens any more.
@@ -188,7 +196,7 @@ fn command(folder: &Path, program: &Path, env: &[(String, String)], arguments: &
         .env_clear()
         .env("RUST_LOG", "warn,adit=info,access=off")
         .env("RUST_BACKTRACE", "1");
-    command.env("PATH", "/usr/bin:/bin").envs(env.iter().map(|(name, value)| (name, value))).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.env("PATH", "/usr/bin:/bin").envs(env.iter().map(|(name, value)| (name, value))).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
     command
 }
 
