@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use common::issuer::{Provider, Signer, sign};
 use common::process::{Daemon, sandbox, signal, until};
+use common::secrets::{AUDIT, LOUD};
 use common::tls::{Authority, ask, client, connect};
 use hmac::Mac as _;
 use http_body_util::{BodyExt as _, Full};
@@ -32,7 +33,7 @@ fn start(listen: &str, extra: &str, files: &[(&str, &str)]) -> (Daemon, tokio::r
     let models = common::models(upstream);
     let files = [files, &[("models.yaml", &models)]].concat();
     let grace = "grace_period_seconds: 1, graceful_shutdown_timeout_seconds: 30";
-    (Daemon::listening(listen, grace, extra, &[("RUST_LOG", "warn,adit=debug")], &files), sandbox)
+    (Daemon::listening(listen, grace, &format!("{AUDIT}\n{extra}"), &[LOUD], &files), sandbox)
 }
 
 /// What a plain client is told.
@@ -84,6 +85,7 @@ fn certificates_change_while_connections_live_on() {
     assert!(daemon.log().contains("listen.https.key: expected the key of the certificate, but "));
     assert_eq!(shown().unwrap(), second.certificate);
     assert!(!daemon.log().contains("PRIVATE KEY"));
+    daemon.keeps_secrets();
 }
 
 #[test]
@@ -172,6 +174,7 @@ fn client_certificates_are_proofs() {
     // Nor does a session that was agreed on while it counted.
     let resumed = connect(daemon.https, &config).and_then(|mut again| ask(&mut again, "POST", "/v1/chat/completions", "", CHAT));
     assert!(!matches!(resumed, Ok((200, _))), "{resumed:?}");
+    daemon.keeps_secrets();
 }
 
 #[test]
@@ -262,6 +265,7 @@ fn tokens_of_an_identity_provider_are_proofs() {
     // Once at the start, and once for all those tokens with an unknown key.
     assert_eq!(provider.fetches.load(Ordering::SeqCst), 2);
     assert!(!daemon.log().contains("eyJ"), "no token is logged");
+    daemon.keeps_secrets();
 }
 
 #[test]
@@ -296,4 +300,5 @@ fn keys_are_rotated_and_outlive_their_provider() {
     until("the new audience counts", || status(&second) == 401);
     daemon.rewrite("adit.yaml", &file);
     until("the old audience counts", || status(&second) == 200);
+    daemon.keeps_secrets();
 }

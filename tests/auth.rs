@@ -8,6 +8,7 @@ use std::process::Command;
 
 use common::access::{APIS, CHAT, CONVERSE, TOTP, code, early_in_a_step, new_key, same};
 use common::issuer::{Provider, Signer};
+use common::secrets::{AUDIT, LOUD};
 use common::{Answer, Gateway, Upstream, models};
 
 const ANSWER: &str = r#"{"output":{"message":{"role":"assistant","content":[{"text":"Hello"}]}},"stopReason":"end_turn","usage":{"inputTokens":1,"outputTokens":1,"totalTokens":2},"metrics":{"latencyMs":1}}"#;
@@ -38,7 +39,7 @@ impl House {
         let upstream = Upstream::new();
         let more = models(upstream.address)
             .replace("models:\n", "models:\n  nova: { targets: [{ provider: bedrock, model: amazon.nova-pro-v1:0 }], aliases: [novum] }\n");
-        let gateway = Gateway::with_models(&more, &format!("state_dir: state\n{auth}"), &[]);
+        let gateway = Gateway::with_models(&more, &format!("state_dir: state\n{AUDIT}\n{auth}"), &[LOUD]);
         let house = House { upstream, gateway };
         house.keys(keys, 1);
         house
@@ -118,6 +119,7 @@ fn keys_in_every_header() {
     assert_eq!(house.status("/providers/nobody/x", "", ""), 401);
     assert_eq!(house.status("/providers/nobody/x", &format!("x-api-key: {alice}\r\n"), ""), 404);
     assert!(house.upstream.is_unused());
+    house.gateway.keeps_secrets();
 }
 
 #[test]
@@ -140,6 +142,7 @@ fn pages_are_for_those_who_may_see_them() {
     assert!(whole.json()["providers"].is_object());
     assert_eq!(house.get("/auth/session", &key).status, 405);
     assert_eq!(house.get("/nowhere", "").status, 404);
+    assert_eq!(house.gateway.told_secrets(&key), [String::new(); 0]);
 }
 
 #[test]
@@ -190,6 +193,7 @@ fn a_second_factor_and_sessions() {
     house.gateway.rewrite("keys.yaml", &lines(", nmae: x"));
     house.gateway.log.wait("the new configuration is refused", 1);
     house.good(APIS[0].0, &format!("x-api-key: {token}\r\n"), CHAT);
+    house.gateway.keeps_secrets();
 }
 
 #[test]
@@ -225,6 +229,7 @@ fn who_guesses_waits() {
         house.good(path, &from(&address, &bob, ""), body);
     }
     house.good(APIS[0].0, &from("192.0.2.200", &alice, &code(0)), CHAT);
+    house.gateway.keeps_secrets();
 }
 
 #[test]
@@ -268,6 +273,7 @@ fn who_makes_up_tokens_waits_and_who_comes_late_does_not() {
         }
         house.good(path, &format!("x-forwarded-for: {address}\r\nx-api-key: {good}\r\n"), body);
     }
+    house.gateway.keeps_secrets();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use common::process::{Daemon, until};
+use common::secrets::{AUDIT, LOUD};
 use common::storm::{ANSWER_NANO_USD, CHAT, DOLLAR, TOKEN_NANO_USD, dear, good, serve, storm};
 use common::{Answer, Gateway, Upstream};
 
@@ -149,8 +150,8 @@ fn everywhere(upstream: SocketAddr) -> String {
 
 /// The limits of a user who proves himself by a key of the environment.
 fn of_alice(upstream: SocketAddr, line: &str) -> Gateway {
-    let env = [("BEDROCK_API_KEY_ALICE", "a-fake-key-of-the-environment"), ("BEDROCK_API_KEY_BOB", "another-fake-key-of-the-environment")];
-    let gateway = Gateway::with_models(&everywhere(upstream), "auth: { enabled: true }", &env);
+    let env = [("BEDROCK_API_KEY_ALICE", "a-fake-key-of-the-environment"), ("BEDROCK_API_KEY_BOB", "another-fake-key-of-the-environment"), LOUD];
+    let gateway = Gateway::with_models(&everywhere(upstream), &format!("auth: {{ enabled: true }}\n{AUDIT}"), &env);
     gateway.rewrite("keys.yaml", &format!("keys: [{{ name: alice, {line} }}]\n"));
     gateway.log.wait("the configuration was reloaded", 1);
     gateway
@@ -181,6 +182,7 @@ fn a_user_may_have_limits_for_some_models_besides() {
     gateway.wait_metrics(&[r#"adit_limited_total{limit="requests"} 1"#.to_owned(), r#"adit_limited_total{limit="tokens"} 1"#.to_owned()]);
     // Nor are they anybody else's.
     assert_eq!(ask("another-fake-key-of-the-environment", "claude-3-haiku"), (200, None, None));
+    gateway.keeps_secrets();
 }
 
 #[test]
