@@ -142,7 +142,8 @@ fn pages_are_for_those_who_may_see_them() {
     assert!(whole.json()["providers"].is_object());
     assert_eq!(house.get("/auth/session", &key).status, 405);
     assert_eq!(house.get("/nowhere", "").status, 404);
-    assert_eq!(house.gateway.told_secrets(&key), [String::new(); 0]);
+    let told = house.gateway.told_secrets(&key);
+    assert!(told.is_empty(), "{told:#?}");
 }
 
 #[test]
