@@ -39,6 +39,8 @@ tokio::task_local! {
 
 /// What an HTTP/2 client without TLS sends first: RFC 9113, section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How Pingora sums a request up whose head it has not got: no method, no path, no host.
+const NO_HEAD: &str = "- , Host: ";
 /// How long a connection may be silent between two requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
@@ -149,9 +151,11 @@ impl HttpServerApp for Front {
             Ok(Err(cause)) => {
                 debug!("unreadable request: {cause}");
                 if matches!(cause.etype(), ErrorType::InvalidHTTPHeader) {
-                    let told = cause.to_string();
-                    let excessive = told.contains("larger than") || told.contains("too many headers");
-                    let error = if excessive { intake::excessive_head() } else { ApiError::new(ErrorKind::InvalidRequest, "The request is not valid HTTP.") };
+                    let error = if is_excessive(&cause, &session) {
+                        intake::excessive_head()
+                    } else {
+                        ApiError::new(ErrorKind::InvalidRequest, "The request is not valid HTTP.")
+                    };
                     answer(&mut session, &error).await;
                 }
                 session.shutdown().await;
@@ -189,6 +193,15 @@ impl HttpServerApp for Front {
 
     fn h2_options(&self) -> Option<H2Options> {
         self.proxy.h2_options()
+    }
+}
+
+/// Whether a head was given up for its size: for more headers than Pingora has room for, as its parser says, or for more bytes, which is what it gives up for
+/// by itself before there is a head. Shorter ones, and paths that are too long, are `intake`'s business.
+fn is_excessive(cause: &pingora::Error, session: &ServerSession) -> bool {
+    match &cause.cause {
+        Some(cause) => cause.downcast_ref::<httparse::Error>() == Some(&httparse::Error::TooManyHeaders),
+        None => matches!(session, ServerSession::H1(h1) if h1.request_summary() == NO_HEAD),
     }
 }
 
