@@ -14,25 +14,66 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::process::{Daemon, sandbox, signal, until};
+use common::tls::{Authority, client, connect, through};
 use common::{Client, Upstream};
 use http_body_util::{BodyExt as _, Full};
+use hyper::client::conn::http2::SendRequest;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 const CHAT: &str = r#"{"model":"short","messages":[{"role":"user","content":"Hi"}]}"#;
 const STREAM: &str = r#"{"model":"long","stream":true,"messages":[{"role":"user","content":"Hi"}]}"#;
 const GRACE: &str = "grace_period_seconds: 1, graceful_shutdown_timeout_seconds: 30";
-/// Connections with chats: as many kept ones as fresh ones, and some of HTTP/2.
-const KEPT: usize = 7;
-const FRESH: usize = 7;
-const HTTP2: usize = 2;
-/// Streams across each hand-over.
-const STREAMS: usize = 6;
+/// Connections with chats on each listener: as many kept ones as fresh ones, and one of HTTP/2.
+const KEPT: usize = 4;
+const FRESH: usize = 4;
+const HTTP2: usize = 1;
+/// Streams across each hand-over, on each listener.
+const STREAMS: usize = 3;
 
 /// A map with quick answers, and with streams of ten seconds.
 fn models(upstream: SocketAddr) -> String {
     let models = common::models(upstream);
     let claude = "anthropic.claude-3-haiku-20240307-v1:0.sandbox";
     format!("{models}  short: {{ bedrock: '{claude}.words-5' }}\n  long: {{ bedrock: '{claude}.words-48.pause-200ms' }}\n")
+}
+
+/// A listener, and how to speak to it.
+#[derive(Clone)]
+struct Door {
+    address: SocketAddr,
+    /// By protocol: HTTP/1.1 and HTTP/2; `None` in the clear.
+    tls: Option<[Arc<ClientConfig>; 2]>,
+}
+
+impl Door {
+    fn connect(&self) -> std::io::Result<Client> {
+        match &self.tls {
+            None => TcpStream::connect(self.address).map(Client::new),
+            Some([http1, _]) => through(self.address, http1),
+        }
+    }
+
+    /// A connection of HTTP/2.
+    async fn handshake(&self) -> std::io::Result<SendRequest<Full<Bytes>>> {
+        let stream = tokio::net::TcpStream::connect(self.address).await?;
+        match &self.tls {
+            None => http2_over(stream).await,
+            Some([_, http2]) => http2_over(tokio_rustls::TlsConnector::from(Arc::clone(http2)).connect("localhost".try_into().unwrap(), stream).await?).await,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+async fn http2_over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> std::io::Result<SendRequest<Full<Bytes>>> {
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
+    let (sender, connection) = handshake.map_err(std::io::Error::other)?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// Clients that ask without a pause until they are told to stop.
@@ -43,14 +84,14 @@ struct Load {
 }
 
 impl Load {
-    fn start(address: SocketAddr) -> Load {
+    fn start(doors: &[Door]) -> Load {
         let (stop, requests) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let clients = (0..KEPT + FRESH + HTTP2).map(|number| {
+        let clients = doors.iter().flat_map(|door| (0..KEPT + FRESH + HTTP2).map(move |number| (door.clone(), number))).map(|(door, number)| {
             let (stop, requests) = (Arc::clone(&stop), Arc::clone(&requests));
             std::thread::spawn(move || match number {
-                0..KEPT => http1(address, true, &stop, &requests),
-                _ if number < KEPT + FRESH => http1(address, false, &stop, &requests),
-                _ => http2(address, &stop, &requests),
+                0..KEPT => http1(&door, true, &stop, &requests),
+                _ if number < KEPT + FRESH => http1(&door, false, &stop, &requests),
+                _ => http2(&door, &stop, &requests),
             })
         });
         Load { clients: clients.collect(), stop, requests }
@@ -70,26 +111,26 @@ impl Load {
     }
 }
 
-fn http1(address: SocketAddr, keep: bool, stop: &AtomicBool, requests: &AtomicUsize) -> Vec<String> {
+fn http1(door: &Door, keep: bool, stop: &AtomicBool, requests: &AtomicUsize) -> Vec<String> {
     let mut failures = Vec::new();
     let mut kept: Option<Client> = None;
     while !stop.load(Ordering::Relaxed) && failures.len() < 10 {
         requests.fetch_add(1, Ordering::Relaxed);
         let reused = kept.is_some();
-        match chat(address, kept.take(), keep) {
+        match chat(door, kept.take(), keep) {
             Ok(client) => kept = client,
-            Err(failure) => failures.push(format!("{failure}; the connection was {}", if reused { "kept" } else { "new" })),
+            Err(failure) => failures.push(format!("{}: {failure}; the connection was {}", door.name(), if reused { "kept" } else { "new" })),
         }
     }
     failures
 }
 
 /// One chat; gives the connection back if it may be used again.
-fn chat(address: SocketAddr, kept: Option<Client>, keep: bool) -> Result<Option<Client>, String> {
+fn chat(door: &Door, kept: Option<Client>, keep: bool) -> Result<Option<Client>, String> {
     use std::io::Write as _;
     let mut client = match kept {
         Some(client) => client,
-        None => Client::new(TcpStream::connect(address).map_err(|error| format!("no connection: {error}"))?),
+        None => door.connect().map_err(|error| format!("no connection: {error}"))?,
     };
     let close = if keep { "" } else { "connection: close\r\n" };
     let request = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n{close}content-length: {}\r\n\r\n{CHAT}", CHAT.len());
@@ -105,20 +146,18 @@ fn chat(address: SocketAddr, kept: Option<Client>, keep: bool) -> Result<Option<
 }
 
 /// Chats over HTTP/2, one after the other on a connection until the gateway says that it goes away.
-fn http2(address: SocketAddr, stop: &AtomicBool, requests: &AtomicUsize) -> Vec<String> {
+fn http2(door: &Door, stop: &AtomicBool, requests: &AtomicUsize) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let mut failures = Vec::new();
         while !stop.load(Ordering::Relaxed) && failures.len() < 10 {
-            let stream = match tokio::net::TcpStream::connect(address).await {
-                Ok(stream) => stream,
+            let mut sender = match door.handshake().await {
+                Ok(sender) => sender,
                 Err(error) => {
-                    failures.push(format!("no connection for HTTP/2: {error}"));
+                    failures.push(format!("{}: no connection for HTTP/2: {error}", door.name()));
                     continue;
                 }
             };
-            let (mut sender, connection) = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-            tokio::spawn(connection);
             while !stop.load(Ordering::Relaxed) && sender.ready().await.is_ok() {
                 let request = hyper::Request::post("http://gateway.example/v1/chat/completions").body(Full::new(Bytes::from(CHAT))).unwrap();
                 let answered = async {
@@ -143,9 +182,9 @@ fn http2(address: SocketAddr, stop: &AtomicBool, requests: &AtomicUsize) -> Vec<
 }
 
 /// A stream of ten seconds on a connection that its client keeps; whether it ended well.
-fn stream(address: SocketAddr) -> JoinHandle<Result<Duration, String>> {
+fn stream(door: &Door) -> JoinHandle<Result<Duration, String>> {
     let begun = Instant::now();
-    let mut client = Client::new(TcpStream::connect(address).unwrap());
+    let mut client = door.connect().unwrap();
     client.post(STREAM.as_bytes());
     client.read_until(b"data: ");
     std::thread::spawn(move || {
@@ -167,14 +206,20 @@ fn stream(address: SocketAddr) -> JoinHandle<Result<Duration, String>> {
 #[test]
 fn three_upgrades_under_load_lose_nothing() {
     let (upstream, _sandbox) = sandbox();
-    let mut daemon = Daemon::start(&models(upstream), GRACE, "", &[]);
-    let load = Load::start(daemon.address);
+    let authority = Authority::new();
+    let (first, second) = (authority.issue("first", 2400), authority.issue("second", 2400));
+    let listen = "http: {http}, https: { address: {https}, certificate: cert.pem, key: key.pem }";
+    let (models, key) = (models(upstream), first.key.serialize_pem());
+    let mut daemon = Daemon::listening(listen, GRACE, "", &[], &[("models.yaml", &models), ("cert.pem", &first.pem), ("key.pem", &key)]);
+    let tls = [b"http/1.1".as_slice(), b"h2"].map(|protocol| client(&authority, None, protocol));
+    let doors = [Door { address: daemon.address, tls: None }, Door { address: daemon.https, tls: Some(tls) }];
+    let load = Load::start(&doors);
     load.wait(100);
     let mut streams = 0;
     let mut failures = Vec::new();
     for hand_over in 1..=3 {
         let begun = Instant::now();
-        let running: Vec<_> = (0..STREAMS).map(|_| stream(daemon.address)).collect();
+        let running: Vec<_> = doors.iter().flat_map(|door| (0..STREAMS).map(|_| stream(door))).collect();
         if hand_over < 3 {
             let successor = daemon.spawn(&["-u"]);
             daemon.signal("QUIT");
@@ -202,6 +247,14 @@ fn three_upgrades_under_load_lose_nothing() {
         println!("hand-over {hand_over}: the old process ended after {ended:.1?}");
     }
     assert_ne!(daemon.pid_file(), None);
+    // The last one looks after the files like the first: under load, and without a request lost.
+    // Nobody who has been there before: whoever resumes a session is shown no certificate.
+    let shown = || connect(daemon.https, &client(&authority, None, b"http/1.1")).unwrap().conn.peer_certificates().unwrap()[0].clone();
+    assert_eq!(shown(), first.certificate);
+    daemon.rewrite("key.pem", &second.key.serialize_pem());
+    daemon.rewrite("cert.pem", &second.pem);
+    until("the new certificate is shown", || shown() == second.certificate);
+    load.wait(50);
     let (requests, failed) = load.end();
     failures.extend(failed);
     println!("3 upgrades: {requests} requests, {streams} streams, {} failures", failures.len());
@@ -216,7 +269,7 @@ fn two_processes_write_one_audit_log_and_lose_no_line() {
     let (upstream, _sandbox) = sandbox();
     // So small that it is rotated while both write to it.
     let mut daemon = Daemon::start(&models(upstream), GRACE, "audit: { path: audit.jsonl, on_full: block, max_bytes: 20000, keep: 1000 }", &[]);
-    let load = Load::start(daemon.address);
+    let load = Load::start(&[Door { address: daemon.address, tls: None }]);
     load.wait(200);
     let successor = daemon.spawn(&["-u"]);
     daemon.signal("QUIT");
