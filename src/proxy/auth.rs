@@ -14,7 +14,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
-use http::{HeaderMap, header};
 use log::debug;
 use pingora::http::RequestHeader;
 use pingora_proxy::Session;
@@ -25,17 +24,13 @@ use crate::config::snapshot::{ApiKey, Grant, OnRedisFailure, Page};
 use crate::dialect::Dialect;
 use crate::ops::random;
 use crate::policy::auth::lockout::Lockout;
+use crate::policy::auth::shown::{self, Shown};
 use crate::policy::auth::totp::{Outcome, UsedCodes};
 use crate::policy::auth::{Principal, Proof, jwt, session};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::error::Refusal;
 use crate::proxy::sigv4::{self, Signed};
 use crate::proxy::{Shared, limits, local, tls};
-
-/// Headers in which clients send a key as it is.
-const KEY_HEADERS: &[&str] = &["x-api-key", "api-key", "x-goog-api-key"];
-/// Headers in which they send the code of a second factor.
-const CODE_HEADERS: &[&str] = &["x-totp-code", "x-otp"];
 
 /// No code is taken later than this behind its first use: a step before its time and one behind.
 const CODE_COUNTS: Duration = Duration::from_secs(120);
@@ -61,51 +56,6 @@ impl Memory {
     /// Gives it the key that signs sessions where the operator gives none; once.
     pub(super) fn keep_session_key(&self, key: [u8; 32]) {
         let _ = self.session_key.set(key);
-    }
-}
-
-/// What a client shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shown<'h> {
-    Nothing,
-    /// A key or a token, in one header or in several.
-    Key(&'h str),
-    /// `authorization: AWS4-HMAC-SHA256 …`
-    Signature,
-    /// Things that contradict each other, or that nobody can read.
-    Muddle,
-}
-
-impl<'h> Shown<'h> {
-    fn find(headers: &'h HeaderMap) -> Self {
-        let mut shown = Shown::Nothing;
-        let plain = KEY_HEADERS.iter().flat_map(|name| headers.get_all(*name)).map(|value| value.to_str().map_or(Shown::Muddle, Shown::key));
-        let authorization = headers.get_all(header::AUTHORIZATION).into_iter().map(|value| value.to_str().map_or(Shown::Muddle, Shown::authorization));
-        for next in authorization.chain(plain) {
-            shown = match (shown, next) {
-                (_, Shown::Muddle) => return Shown::Muddle,
-                (one, Shown::Nothing) | (Shown::Nothing, one) => one,
-                (Shown::Key(one), Shown::Key(other)) if one == other => shown,
-                // An SDK that cannot help signing may show its key beside that.
-                (Shown::Signature, Shown::Key(key)) => Shown::Key(key),
-                _ => return Shown::Muddle,
-            };
-        }
-        shown
-    }
-
-    fn key(text: &'h str) -> Self {
-        let text = text.trim();
-        if text.is_empty() { Shown::Nothing } else { Shown::Key(text) }
-    }
-
-    fn authorization(text: &'h str) -> Self {
-        match text.trim().split_once(' ') {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("bearer") => Shown::key(rest),
-            Some((scheme, _)) if scheme.starts_with("AWS4-") => Shown::Signature,
-            None if text.trim().is_empty() || text.trim().eq_ignore_ascii_case("bearer") => Shown::Nothing,
-            _ => Shown::Muddle,
-        }
     }
 }
 
@@ -155,13 +105,13 @@ pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) 
         }
         Shown::Key(text) => {
             let key = identify(shared, text, ctx)?;
-            let proof = prove(shared, text, &key, code(headers), ctx).await?;
+            let proof = prove(shared, text, &key, shown::code(headers), ctx).await?;
             Ok(Who::Proven(principal(&key, proof)))
         }
-        shown @ (Shown::Signature | Shown::Nothing) => match sigv4::read(shared, session, ctx)? {
+        found @ (Shown::Signature | Shown::Nothing) => match sigv4::read(shared, session, ctx)? {
             Some(signed) => Ok(Who::Signs(Box::new(signed))),
-            None if shown == Shown::Signature && ctx.dialect == Dialect::Bedrock => Err(unknown_signer().into()),
-            None if shown == Shown::Nothing => Err(ApiError::new(ErrorKind::MissingCredentials, NOT_VALID).into()),
+            None if found == Shown::Signature && ctx.dialect == Dialect::Bedrock => Err(unknown_signer().into()),
+            None if found == Shown::Nothing => Err(ApiError::new(ErrorKind::MissingCredentials, NOT_VALID).into()),
             None => Err(refused().into()),
         },
         Shown::Muddle => Err(refused().into()),
@@ -300,11 +250,6 @@ async fn is_first(user: &str, secret: &[u8], code: &str, ctx: &Ctx) -> Result<bo
     }
 }
 
-/// The code in the head.
-pub(super) fn code(headers: &HeaderMap) -> Option<&str> {
-    CODE_HEADERS.iter().find_map(|name| headers.get(*name)).and_then(|code| code.to_str().ok())
-}
-
 /// What signs sessions.
 pub(super) fn session_secret<'s>(shared: &'s Shared, ctx: &'s Ctx) -> &'s [u8] {
     match &ctx.process().auth.session_secret {
@@ -320,37 +265,4 @@ fn refused() -> ApiError {
 /// In AWS' words, which their users look up.
 fn unknown_signer() -> ApiError {
     ApiError { status: 403, ..ApiError::new(ErrorKind::Authentication, "The security token included in the request is invalid.") }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_found_wherever_clients_put_it() {
-        for (lines, shown) in [
-            (vec![], Shown::Nothing),
-            (vec![("authorization", "Bearer k")], Shown::Key("k")),
-            (vec![("authorization", "bEARER  k ")], Shown::Key("k")),
-            (vec![("x-api-key", "k")], Shown::Key("k")),
-            (vec![("api-key", "k")], Shown::Key("k")),
-            (vec![("x-goog-api-key", "k")], Shown::Key("k")),
-            (vec![("x-api-key", "k"), ("authorization", "Bearer k")], Shown::Key("k")),
-            (vec![("x-api-key", "k"), ("authorization", "Bearer l")], Shown::Muddle),
-            (vec![("x-api-key", "k"), ("x-api-key", "l")], Shown::Muddle),
-            (vec![("x-api-key", "k"), ("authorization", "Basic eDp5")], Shown::Muddle),
-            (vec![("authorization", "k")], Shown::Muddle),
-            (vec![("authorization", "Bearer ")], Shown::Nothing),
-            (vec![("x-api-key", ""), ("authorization", "Bearer k")], Shown::Key("k")),
-            (vec![("authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/x")], Shown::Signature),
-            (vec![("authorization", "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/x"), ("x-api-key", "k")], Shown::Key("k")),
-            (vec![("x-api-key", "\u{fc}")], Shown::Muddle),
-        ] {
-            let mut headers = HeaderMap::new();
-            for (name, value) in &lines {
-                headers.append(*name, http::HeaderValue::from_bytes(value.as_bytes()).unwrap());
-            }
-            assert_eq!(Shown::find(&headers), shown, "{lines:?}");
-        }
-    }
 }

@@ -15,7 +15,7 @@ use pingora_proxy::Session;
 
 use crate::chat::{ApiError, ErrorKind, read};
 use crate::ops::random;
-use crate::policy::auth::session;
+use crate::policy::auth::{session, shown};
 use crate::proxy::brand::brand;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::error::Refusal;
@@ -38,7 +38,7 @@ pub(super) async fn serve(shared: &Arc<Shared>, session: &mut Session, ctx: &mut
     let head = session.req_header();
     // Once more: somebody may have failed with it in the meantime.
     let (text, key) = auth::key_for_session(shared, head, ctx)?;
-    let code = match auth::code(&head.headers) {
+    let code = match shown::code(&head.headers) {
         Some(code) => Some(code.to_owned()),
         None => code_in(&body)?,
     };

@@ -5,6 +5,7 @@ pub mod key;
 pub mod lockout;
 pub mod mtls;
 pub mod session;
+pub mod shown;
 pub mod totp;
 
 use std::sync::Arc;
