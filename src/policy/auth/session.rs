@@ -50,7 +50,7 @@ pub enum Fault {
 /// Why they are not.
 pub fn check(secret: &[u8], users: &Users, shown: &str, now: SystemTime) -> Result<Arc<ApiKey>, Fault> {
     let bytes = decode(shown).ok_or(Fault::Forged)?;
-    let (claimed, ends, random, id) = parts(&bytes).ok_or(Fault::Forged)?;
+    let Token { claimed, ends, random, id } = Token::read(&bytes).ok_or(Fault::Forged)?;
     let in_env = || users.env_keys.iter().map(|(_, key)| key).find(|key| &*key.id == id);
     let key = users.keys.get(id).or_else(in_env).ok_or(Fault::Forged)?;
     if !bool::from(sign(secret, users, key, ends, random).ct_eq(claimed)) {
@@ -65,12 +65,24 @@ fn decode(shown: &str) -> Option<Vec<u8>> {
     BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()
 }
 
-/// MAC, end, random, id of the key.
-fn parts(bytes: &[u8]) -> Option<(&[u8; 32], &[u8; 8], &[u8; 8], &str)> {
-    let (claimed, rest) = bytes.split_first_chunk()?;
-    let (ends, rest) = rest.split_first_chunk()?;
-    let (random, id) = rest.split_first_chunk()?;
-    Some((claimed, ends, random, std::str::from_utf8(id).ok()?))
+/// What a token is made of, in its order.
+struct Token<'b> {
+    /// The MAC.
+    claimed: &'b [u8; 32],
+    /// When it ends.
+    ends: &'b [u8; 8],
+    random: &'b [u8; 8],
+    /// Of the key.
+    id: &'b str,
+}
+
+impl<'b> Token<'b> {
+    fn read(bytes: &'b [u8]) -> Option<Self> {
+        let (claimed, rest) = bytes.split_first_chunk()?;
+        let (ends, rest) = rest.split_first_chunk()?;
+        let (random, id) = rest.split_first_chunk()?;
+        Some(Token { claimed, ends, random, id: std::str::from_utf8(id).ok()? })
+    }
 }
 
 fn sign(secret: &[u8], users: &Users, key: &ApiKey, ends: &[u8; 8], random: &[u8; 8]) -> [u8; 32] {
