@@ -187,7 +187,7 @@ fn a_broken_frame_ends_its_connection_or_its_stream_and_no_other() {
     let late = [frame(HEADERS, END_HEADERS | END_STREAM, 1, &[field("x", "y"), head(&[])].concat()), request(3)].concat();
     let length = [frame(HEADERS, END_HEADERS, 1, &head(&[("content-length", "1")])), frame(DATA, END_STREAM, 1, b"{}"), request(3)].concat();
     let itself = [frame(HEADERS, END_HEADERS, 1, &head(&[])), frame(PRIORITY, 0, 1, &[0, 0, 0, 1, 0]), request(3)].concat();
-    let overflow = [open.clone(), window(1, i32::MAX as u32), request(3)].concat();
+    let overflow = [open, window(1, i32::MAX as u32), request(3)].concat();
     for (number, (what, frames)) in (100_u64..).zip([
         ("headers behind the end of a stream", again),
         ("a name in upper case", upper),
