@@ -26,7 +26,7 @@ pub fn encode(error: &ApiError, out: &mut Vec<u8>) {
 }
 
 /// The `type` and the `code` of a kind of error.
-fn names(kind: ErrorKind) -> (&'static str, Option<&'static str>) {
+pub(in crate::dialect::openai) fn names(kind: ErrorKind) -> (&'static str, Option<&'static str>) {
     match kind {
         ErrorKind::InvalidRequest => ("invalid_request_error", None),
         ErrorKind::ContextLengthExceeded => ("invalid_request_error", Some("context_length_exceeded")),

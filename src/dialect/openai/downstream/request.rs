@@ -7,15 +7,15 @@
 //!
 //! Vendor page: <https://platform.openai.com/docs/api-reference/chat/create>.
 
-mod message;
-mod part;
+pub(in crate::dialect::openai) mod message;
+pub(in crate::dialect::openai) mod part;
 #[cfg(test)]
 mod tests;
-mod tool;
+pub(in crate::dialect::openai) mod tool;
 
 use std::borrow::Cow;
 
-use crate::chat::{ApiError, CachePoint, Effort, Extra, OutputFormat, Part, Request, Tool, ToolChoice};
+use crate::chat::{ApiError, CachePoint, Effort, Extra, Message, OutputFormat, Part, Request, Tool, ToolChoice};
 use crate::dialect::openai::Style;
 use crate::wire::json::{Kind, Raw, Reader, Text};
 
@@ -119,7 +119,8 @@ flat! {
 }
 
 flat! {
-    struct CacheOptions {
+    /// `{"ttl":"30m","mode":"explicit"}`
+    pub(in crate::dialect::openai) struct CacheOptions {
         ttl: Raw<'a> = "ttl",
         mode: Raw<'a> = "mode",
     }
@@ -278,34 +279,8 @@ impl<'a> Reading<'a> {
 
     /// Gives the request's time to live to the markers that have none. The answer tells whether something of the options stays without effect.
     fn cache_options(&mut self, conversation: &mut Conversation<'a>) -> Result<bool, ApiError> {
-        let path = Path::Root.key("prompt_cache_options");
-        let Some(options) = object(self.wire.prompt_cache_options.take(), &path)? else { return Ok(false) };
-        // There are no implicit markers: those are for a target that places them itself.
-        let implicit = one_of(options.mode, &["implicit", "explicit"], &path.key("mode"))? == Some("implicit");
-        let ttl = match one_of(options.ttl, &["5m", "30m", "1h"], &path.key("ttl"))? {
-            None => return Ok(implicit),
-            Some("5m") => "5m",
-            // It is a minimum, and the next longer one that a target has is an hour.
-            Some(_) => "1h",
-        };
-        let mut used = false;
-        let mut mark = |point: &mut CachePoint<'a>| {
-            used = true;
-            point.ttl.get_or_insert_with(|| Text::from_escaped(ttl));
-        };
-        for part in conversation.messages.iter_mut().flat_map(|message| &mut message.parts) {
-            match part {
-                Part::CachePoint(point) => mark(point),
-                Part::ToolResult(result) => result.parts.iter_mut().for_each(|part| {
-                    if let Part::CachePoint(point) = part {
-                        mark(point);
-                    }
-                }),
-                _ => {}
-            }
-        }
-        self.tools.iter_mut().chain(&mut self.functions).filter_map(|tool| tool.cache.as_mut()).for_each(mark);
-        Ok(implicit || !used)
+        let options = self.wire.prompt_cache_options.take();
+        cache_options(options, &mut conversation.messages, self.tools.iter_mut().chain(&mut self.functions), &Path::Root.key("prompt_cache_options"))
     }
 
     /// The choice among the tools, in the form that goes with the tools; and whether that is the deprecated one.
@@ -326,7 +301,43 @@ impl<'a> Reading<'a> {
     }
 }
 
-fn stop<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Vec<Text<'a>>, ApiError> {
+/// Gives the time to live of `prompt_cache_options` to the markers that have none. The answer tells whether something of the options stays without effect.
+pub(in crate::dialect::openai) fn cache_options<'a: 't, 't>(
+    options: Option<Shape<CacheOptions<'a>>>,
+    messages: &mut [Message<'a>],
+    tools: impl Iterator<Item = &'t mut Tool<'a>>,
+    path: &Path<'_>,
+) -> Result<bool, ApiError> {
+    let Some(options) = object(options, path)? else { return Ok(false) };
+    // There are no implicit markers: those are for a target that places them itself.
+    let implicit = one_of(options.mode, &["implicit", "explicit"], &path.key("mode"))? == Some("implicit");
+    let ttl = match one_of(options.ttl, &["5m", "30m", "1h"], &path.key("ttl"))? {
+        None => return Ok(implicit),
+        Some("5m") => "5m",
+        // It is a minimum, and the next longer one that a target has is an hour.
+        Some(_) => "1h",
+    };
+    let mut used = false;
+    let mut mark = |point: &mut CachePoint<'a>| {
+        used = true;
+        point.ttl.get_or_insert_with(|| Text::from_escaped(ttl));
+    };
+    for part in messages.iter_mut().flat_map(|message| &mut message.parts) {
+        match part {
+            Part::CachePoint(point) => mark(point),
+            Part::ToolResult(result) => result.parts.iter_mut().for_each(|part| {
+                if let Part::CachePoint(point) = part {
+                    mark(point);
+                }
+            }),
+            _ => {}
+        }
+    }
+    tools.filter_map(|tool| tool.cache.as_mut()).for_each(mark);
+    Ok(implicit || !used)
+}
+
+pub(in crate::dialect::openai) fn stop<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Vec<Text<'a>>, ApiError> {
     let Some(raw) = member else { return Ok(Vec::new()) };
     let mut stop = match raw.kind() {
         Kind::String => vec![required_text(Some(raw), path)?],
@@ -360,15 +371,15 @@ fn output_format<'a>(member: Option<Shape<ResponseFormat<'a>>>, path: &Path<'_>)
     }
 }
 
-fn effort(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<Option<Effort>, ApiError> {
+pub(in crate::dialect::openai) fn effort(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<Option<Effort>, ApiError> {
     Ok(one_of(member, &["none", "minimal", "low", "medium", "high", "xhigh", "max"], path)?.and_then(Effort::from_name))
 }
 
-fn service_tier<'a>(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<Option<Text<'a>>, ApiError> {
+pub(in crate::dialect::openai) fn service_tier<'a>(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<Option<Text<'a>>, ApiError> {
     Ok(one_of(member, &["auto", "default", "flex", "scale", "priority", "fast"], path)?.map(Text::from_escaped))
 }
 
-fn metadata<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Vec<(Text<'a>, Text<'a>)>, ApiError> {
+pub(in crate::dialect::openai) fn metadata<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Vec<(Text<'a>, Text<'a>)>, ApiError> {
     let Some(raw) = member else { return Ok(Vec::new()) };
     let pairs = pairs(raw, path, MAX_METADATA)?;
     if pairs.len() > MAX_METADATA {
@@ -381,7 +392,7 @@ fn metadata<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Vec<(Text<'a
     pairs.into_iter().map(read).collect()
 }
 
-fn is_object<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Option<Raw<'a>>, ApiError> {
+pub(in crate::dialect::openai) fn is_object<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Option<Raw<'a>>, ApiError> {
     match member {
         Some(raw) if raw.kind() != Kind::Object => Err(wrong_type(path, "an object", raw.kind())),
         member => Ok(member),
@@ -389,7 +400,7 @@ fn is_object<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Option<Raw<
 }
 
 /// Whether the member is set; it must be a whole number, negative ones included.
-fn is_whole(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<bool, ApiError> {
+pub(in crate::dialect::openai) fn is_whole(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<bool, ApiError> {
     match member {
         None => Ok(false),
         Some(raw) if raw.number().is_some_and(|number| number.fract() == 0.0) => Ok(true),
@@ -398,6 +409,6 @@ fn is_whole(member: Option<Raw<'_>>, path: &Path<'_>) -> Result<bool, ApiError> 
 }
 
 /// Whether an object has no members.
-fn is_empty(object: Raw<'_>) -> bool {
+pub(in crate::dialect::openai) fn is_empty(object: Raw<'_>) -> bool {
     object.as_str().bytes().filter(|byte| !byte.is_ascii_whitespace()).take(2).eq(*b"{}")
 }

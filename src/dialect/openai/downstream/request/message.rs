@@ -170,7 +170,7 @@ fn tool_call<'a>(wire: ToolCallWire<'a>, path: &Path<'_>) -> Result<Part<'a>, Ap
 }
 
 /// The JSON text that a string holds. Some clients put the object itself there; what is no JSON at all is the model's old mistake and goes along.
-fn arguments<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Cow<'a, str>, ApiError> {
+pub(in crate::dialect::openai) fn arguments<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Cow<'a, str>, ApiError> {
     let Some(raw) = member else { return Ok(Cow::Borrowed("")) };
     if raw.kind() == Kind::Object {
         return Ok(Cow::Borrowed(raw.as_str()));

@@ -206,11 +206,15 @@ impl ImageUrl<'_> {
 
 fn image<'a>(wire: ImageUrl<'a>, path: &Path<'_>) -> Result<Part<'a>, ApiError> {
     text(wire.detail, &path.key("detail"))?;
-    let path = path.key("url");
-    match locate(wire.url, &path)? {
+    picture(wire.url, &path.key("url"))
+}
+
+/// A picture by the URL that a member holds.
+pub(in crate::dialect::openai) fn picture<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Part<'a>, ApiError> {
+    match locate(member, path)? {
         Located::Bytes { media_type, base64 } => Ok(Part::Image(Image { media_type, source: Source::Base64(base64) })),
         Located::Elsewhere(source) => Ok(Part::Image(Image { media_type: None, source })),
-        Located::Bare(_) => Err(wrong_value(&path, "expected a data URL with base64, an http(s) URL or an s3 URI")),
+        Located::Bare(_) => Err(wrong_value(path, "expected a data URL with base64, an http(s) URL or an s3 URI")),
     }
 }
 
@@ -219,15 +223,20 @@ fn file<'a>(wire: File<'a>, path: &Path<'_>) -> Result<Part<'a>, ApiError> {
         return Err(wrong_value(&path.key("file_id"), "uploaded files are not supported, send 'file_data'"));
     }
     let name = text(wire.filename, &path.key("filename"))?;
+    Ok(document(locate(wire.file_data, &path.key("file_data"))?, name))
+}
+
+/// A file where it was found; a picture that came as one is a picture.
+pub(in crate::dialect::openai) fn document<'a>(located: Located<'a>, name: Option<Text<'a>>) -> Part<'a> {
     let document = |media_type, source| Part::Document(Document { media_type, name, context: None, citations: None, source });
-    Ok(match locate(wire.file_data, &path.key("file_data"))? {
+    match located {
         Located::Bytes { media_type: Some(media_type), base64 } if starts_with(&media_type, "image/") => {
             Part::Image(Image { media_type: Some(media_type), source: Source::Base64(base64) })
         }
         Located::Bytes { media_type, base64 } => document(media_type, Source::Base64(base64)),
         Located::Elsewhere(source) => document(None, source),
         Located::Bare(base64) => document(None, Source::Base64(base64)),
-    })
+    }
 }
 
 fn audio<'a>(wire: InputAudio<'a>, path: &Path<'_>) -> Result<Part<'a>, ApiError> {
@@ -240,7 +249,7 @@ fn audio<'a>(wire: InputAudio<'a>, path: &Path<'_>) -> Result<Part<'a>, ApiError
 }
 
 /// Where a string of the API says that the bytes are.
-enum Located<'a> {
+pub(in crate::dialect::openai) enum Located<'a> {
     /// In a data URL.
     Bytes { media_type: Option<Cow<'a, str>>, base64: Text<'a> },
     /// Behind a URL.
@@ -249,7 +258,7 @@ enum Located<'a> {
     Bare(Text<'a>),
 }
 
-fn locate<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Located<'a>, ApiError> {
+pub(in crate::dialect::openai) fn locate<'a>(member: Option<Raw<'a>>, path: &Path<'_>) -> Result<Located<'a>, ApiError> {
     let text = filled_text(member, path)?;
     // The string between its quotes, for as long as the body lives.
     let escaped: &'a str = member.and_then(|raw| raw.as_str().get(1..raw.as_str().len() - 1)).unwrap_or_default();

@@ -33,7 +33,7 @@ flat! {
 
 flat! {
     /// `{"type":"ephemeral","ttl":"1h"}`: Anthropic's cache marker, which many OpenAI clients can send.
-    pub(super) struct CacheControl {
+    pub(in crate::dialect::openai) struct CacheControl {
         kind: Raw<'a> = "type",
         ttl: Raw<'a> = "ttl",
     }
@@ -41,7 +41,7 @@ flat! {
 
 flat! {
     /// `{"mode":"explicit"}`: OpenAI's cache marker.
-    pub(super) struct Breakpoint {
+    pub(in crate::dialect::openai) struct Breakpoint {
         mode: Raw<'a> = "mode",
     }
 }
@@ -104,7 +104,7 @@ pub(super) fn function<'a>(wire: FunctionWire<'a>, path: &Path<'_>) -> Result<To
 }
 
 /// The cache marker of a message, part or tool.
-pub(super) fn cache_point<'a>(
+pub(in crate::dialect::openai) fn cache_point<'a>(
     cache_control: Option<Shape<CacheControl<'a>>>,
     breakpoint: Option<Shape<Breakpoint<'a>>>,
     path: &Path<'_>,
