@@ -6,7 +6,10 @@
 //! * `golden/<api>/stream/<case>/input.bin`, `input.sse` or `input.jsonl` (one `{"name": payload}` a line) → `openai.sse`, `anthropic.sse`, `converse.jsonl`
 //! * `golden/openai/embeddings/<case>/input.json`, for each family on Bedrock: `<family>.json`, the bodies of its calls, or `<family>.error.txt`
 //!
-//! `target.json` beside an input chooses the models and the policy; `request.json`, of OpenAI's API, is what led to an answer. Set `ADIT_UPDATE_GOLDEN=1` to
+//! Responses is an API of clients only: `responses/request/<case>` for all three upstreams, `responses.json` and `responses.sse` beside what others get.
+//!
+//! `target.json` beside an input chooses the models and the policy; `request.json`, of OpenAI's API, is what led to an answer, and so is `request.responses.json` of
+//! OpenAI Responses, for its clients. Set `ADIT_UPDATE_GOLDEN=1` to
 //! rewrite the expected files; read the difference before you commit it.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -30,17 +33,19 @@ use serde_json::value::RawValue;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Side {
     name: &'static str,
-    api: Api,
+    /// What its upstreams speak; none for an API of clients only.
+    api: Option<Api>,
     dialect: Dialect,
     surface: Surface,
     /// What its streams are called.
     stream: &'static str,
 }
 
-const OPENAI: Side = Side { name: "openai", api: Api::OpenAi, dialect: Dialect::OpenAi, surface: Surface::ChatCompletions, stream: "openai.sse" };
-const ANTHROPIC: Side = Side { name: "anthropic", api: Api::Anthropic, dialect: Dialect::Anthropic, surface: Surface::Messages, stream: "anthropic.sse" };
-const CONVERSE: Side = Side { name: "converse", api: Api::Converse, dialect: Dialect::Bedrock, surface: Surface::Converse, stream: "converse.jsonl" };
-const SIDES: [Side; 3] = [OPENAI, ANTHROPIC, CONVERSE];
+const OPENAI: Side = Side { name: "openai", api: Some(Api::OpenAi), dialect: Dialect::OpenAi, surface: Surface::ChatCompletions, stream: "openai.sse" };
+const ANTHROPIC: Side = Side { name: "anthropic", api: Some(Api::Anthropic), dialect: Dialect::Anthropic, surface: Surface::Messages, stream: "anthropic.sse" };
+const CONVERSE: Side = Side { name: "converse", api: Some(Api::Converse), dialect: Dialect::Bedrock, surface: Surface::Converse, stream: "converse.jsonl" };
+const RESPONSES: Side = Side { name: "responses", api: None, dialect: Dialect::Responses, surface: Surface::Responses, stream: "responses.sse" };
+const SIDES: [Side; 4] = [OPENAI, ANTHROPIC, CONVERSE, RESPONSES];
 
 /// Embeddings on Bedrock, by the name of their files.
 const FAMILIES: [(&str, &str); 3] =
@@ -114,7 +119,7 @@ fn check(case: &Path, made: &Made, failures: &mut Vec<String>) {
     }
     for entry in fs::read_dir(case).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
-        let given = name.starts_with("input.") || name == "target.json" || name == "request.json";
+        let given = name.starts_with("input.") || name == "target.json" || name.starts_with("request.");
         if given || made.iter().any(|(made, _)| *made == name) {
             continue;
         }
@@ -133,7 +138,7 @@ fn report(failures: &[String]) {
 /// The status and the body that a client gets.
 fn refusal(dialect: Dialect, error: &ApiError) -> Vec<u8> {
     let body = match dialect {
-        Dialect::OpenAi | Dialect::Bedrock => dialect.error_body(error, ""),
+        Dialect::OpenAi | Dialect::Responses | Dialect::Bedrock => dialect.error_body(error, ""),
         Dialect::Anthropic => dialect.error_body(error, "req_golden"),
     };
     [format!("{}\n", dialect.status(error)).as_bytes(), &pretty(&body)].concat()
@@ -228,7 +233,7 @@ fn requests(client: Side) {
             Err(error) => made.push(("error.txt".to_owned(), refusal(client.dialect, &error))),
             Ok(question) => {
                 let target = target(&case);
-                for Side { name, api, .. } in client.others() {
+                for (name, api) in client.others().filter_map(|other| Some((other.name, other.api?))) {
                     match encode(&question, api, &target) {
                         Ok(encoded) => {
                             made.push((format!("{name}.json"), pretty(&encoded.body)));
@@ -252,6 +257,11 @@ fn openai_requests_are_written_for_other_apis() {
 }
 
 #[test]
+fn responses_requests_are_written_for_other_apis() {
+    requests(RESPONSES);
+}
+
+#[test]
 fn anthropic_requests_are_written_for_other_apis() {
     requests(ANTHROPIC);
 }
@@ -263,18 +273,22 @@ fn converse_requests_are_written_for_other_apis() {
 
 /// An answer of `upstream` on its way to a client.
 fn translation(case: &Path, upstream: Side, client: Side) -> Translation {
+    let api = upstream.api.unwrap();
     // The request that led to the answer, where the answer depends on it.
-    let request = fs::read_to_string(case.join("request.json")).ok();
-    let question = request.as_deref().map(|request| Question::decode(Surface::ChatCompletions, "", request).unwrap());
-    let restore = question.as_ref().map_or_else(Restore::default, |question| encode(question, upstream.api, &target(case)).unwrap().restore);
+    let own = fs::read_to_string(case.join("request.responses.json")).ok().filter(|_| client == RESPONSES).map(|request| (Surface::Responses, request));
+    let request = own.or_else(|| Some((Surface::ChatCompletions, fs::read_to_string(case.join("request.json")).ok()?)));
+    let question = request.as_ref().map(|(surface, request)| Question::decode(*surface, "", request).unwrap());
+    let restore = question.as_ref().map_or_else(Restore::default, |question| encode(question, api, &target(case)).unwrap().restore);
     let client = match (client.dialect, question) {
         (Dialect::OpenAi, Some(question)) => question.client,
         (Dialect::OpenAi, None) => Client::OpenAi(openai::Style::default()),
+        (Dialect::Responses, Some(Question { client: client @ Client::Responses(_), .. })) => client,
+        (Dialect::Responses, _) => Question::decode(Surface::Responses, "", r#"{"model": "claude", "input": "Hello"}"#).unwrap().client,
         (Dialect::Anthropic, _) => Client::Anthropic(anthropic::Style::default()),
         (Dialect::Bedrock, _) => Client::Converse(converse::Style::default()),
     };
     let envelope = Envelope { id: "golden".to_owned(), model: "claude".to_owned(), created: 1_700_000_000 };
-    Translation { envelope, client, api: upstream.api, restore }
+    Translation { envelope, client, api, restore }
 }
 
 fn responses(upstream: Side) {
@@ -440,6 +454,8 @@ fn ending(client: Side, body: &[u8]) -> Ending {
     let of = |event: &&str| match client.dialect {
         Dialect::OpenAi if *event == "data: [DONE]" => Ending::Success,
         Dialect::OpenAi if event.starts_with(r#"data: {"error":"#) => Ending::Failure,
+        Dialect::Responses if event.starts_with("event: response.completed\n") || event.starts_with("event: response.incomplete\n") => Ending::Success,
+        Dialect::Responses if event.starts_with("event: response.failed\n") => Ending::Failure,
         Dialect::Anthropic if event.starts_with("event: message_stop\n") => Ending::Success,
         Dialect::Anthropic if event.starts_with("event: error\n") => Ending::Failure,
         Dialect::Bedrock if event.starts_with(METADATA) || event.starts_with(ENVELOPED_STOP) => Ending::Success,

@@ -118,6 +118,11 @@ pub trait EventEncoder: Send + Sync {
 
     /// Appends the end of the stream: the dialect's terminator after a complete answer, its error event after a failed one. Calling it again writes nothing.
     fn finish(&mut self, end: &End, out: &mut Vec<u8>);
+
+    /// The whole answer, once it is complete, where the dialect has answers that are kept and this is one.
+    fn take_kept(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// Reads the frames of an upstream's dialect. Sync, without I/O; sits in the request context.

@@ -18,6 +18,8 @@ use crate::chat::members::{Members, Told};
 pub enum Dialect {
     /// OpenAI's: also the shape of errors on paths that nobody knows.
     OpenAi,
+    /// OpenAI Responses: the errors of the others, and streams of its own.
+    Responses,
     /// Anthropic's.
     Anthropic,
     /// That of the Bedrock runtime.
@@ -29,6 +31,7 @@ impl Dialect {
     pub fn as_str(self) -> &'static str {
         match self {
             Dialect::OpenAi => "openai",
+            Dialect::Responses => "responses",
             Dialect::Anthropic => "anthropic",
             Dialect::Bedrock => "bedrock",
         }
@@ -38,7 +41,7 @@ impl Dialect {
     pub fn error_body(self, error: &ApiError, request_id: &str) -> Vec<u8> {
         let mut out = Vec::with_capacity(160 + error.message.len());
         match self {
-            Dialect::OpenAi => openai::downstream::error::encode(error, &mut out),
+            Dialect::OpenAi | Dialect::Responses => openai::downstream::error::encode(error, &mut out),
             Dialect::Anthropic => anthropic::downstream::error::encode(error, Some(request_id), &mut out),
             Dialect::Bedrock => converse::downstream::error::encode(error, &mut out),
         }
@@ -49,7 +52,7 @@ impl Dialect {
     pub fn error_name(self, error: &ApiError) -> Option<(&'static str, &'static str)> {
         match self {
             Dialect::Bedrock => Some(("x-amzn-errortype", converse::downstream::error::name(error.kind, error.status))),
-            Dialect::OpenAi | Dialect::Anthropic => None,
+            Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic => None,
         }
     }
 
@@ -57,14 +60,14 @@ impl Dialect {
     pub fn status(self, error: &ApiError) -> u16 {
         match self {
             Dialect::Bedrock => converse::downstream::error::status(error),
-            Dialect::OpenAi | Dialect::Anthropic => error.status,
+            Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic => error.status,
         }
     }
 
     /// The header in which clients of this API look for the request's id.
     pub fn id_header(self) -> Option<&'static str> {
         match self {
-            Dialect::OpenAi => None,
+            Dialect::OpenAi | Dialect::Responses => None,
             Dialect::Anthropic => Some("request-id"),
             Dialect::Bedrock => Some("x-amzn-requestid"),
         }
@@ -85,6 +88,10 @@ pub fn told(name: &str) -> Told {
 pub enum Surface {
     /// OpenAI Chat Completions, whole or streamed.
     ChatCompletions,
+    /// OpenAI Responses, whole or streamed.
+    Responses,
+    /// How many tokens a Responses request has.
+    CountResponses,
     /// OpenAI Embeddings.
     Embeddings,
     /// Anthropic Messages, whole or streamed.
@@ -108,6 +115,7 @@ impl Surface {
     pub fn dialect(self) -> Dialect {
         match self {
             Surface::ChatCompletions | Surface::Embeddings => Dialect::OpenAi,
+            Surface::Responses | Surface::CountResponses => Dialect::Responses,
             Surface::Messages | Surface::CountMessages => Dialect::Anthropic,
             Surface::Converse | Surface::ConverseStream | Surface::Invoke | Surface::InvokeStream | Surface::CountTokens => Dialect::Bedrock,
         }
@@ -116,9 +124,9 @@ impl Surface {
     /// The operation's name by OpenTelemetry's GenAI conventions.
     pub fn operation(self) -> &'static str {
         match self {
-            Surface::ChatCompletions | Surface::Messages | Surface::Converse | Surface::ConverseStream => "chat",
+            Surface::ChatCompletions | Surface::Responses | Surface::Messages | Surface::Converse | Surface::ConverseStream => "chat",
             Surface::Embeddings => "embeddings",
-            Surface::CountMessages | Surface::CountTokens => "count_tokens",
+            Surface::CountMessages | Surface::CountResponses | Surface::CountTokens => "count_tokens",
             Surface::Invoke | Surface::InvokeStream => "invoke",
         }
     }
@@ -127,6 +135,8 @@ impl Surface {
     pub fn route(self) -> &'static str {
         match self {
             Surface::ChatCompletions => "/v1/chat/completions",
+            Surface::Responses => "/v1/responses",
+            Surface::CountResponses => "/v1/responses/input_tokens",
             Surface::Embeddings => "/v1/embeddings",
             Surface::Messages => "/v1/messages",
             Surface::CountMessages => "/v1/messages/count_tokens",
@@ -144,6 +154,12 @@ const SURFACES: &[(&str, Surface)] = &[
     ("/v1/chat/completions", Surface::ChatCompletions),
     ("/api/v1/chat/completions", Surface::ChatCompletions),
     ("/chat/completions", Surface::ChatCompletions),
+    ("/v1/responses", Surface::Responses),
+    ("/api/v1/responses", Surface::Responses),
+    ("/responses", Surface::Responses),
+    ("/v1/responses/input_tokens", Surface::CountResponses),
+    ("/api/v1/responses/input_tokens", Surface::CountResponses),
+    ("/responses/input_tokens", Surface::CountResponses),
     ("/v1/messages", Surface::Messages),
     ("/v1/messages/count_tokens", Surface::CountMessages),
     ("/v1/embeddings", Surface::Embeddings),
@@ -249,6 +265,8 @@ mod tests {
         let model = |surface, model: &'static str, provider| Some(Place::Model { surface, model: Cow::Borrowed(model), provider });
         for (path, expected) in [
             ("/v1/chat/completions", Some(Place::Surface(Surface::ChatCompletions))),
+            ("/v1/responses", Some(Place::Surface(Surface::Responses))),
+            ("/responses/input_tokens", Some(Place::Surface(Surface::CountResponses))),
             ("/v1/messages", Some(Place::Surface(Surface::Messages))),
             ("/v1/messages/count_tokens", Some(Place::Surface(Surface::CountMessages))),
             ("/v1/embeddings", Some(Place::Surface(Surface::Embeddings))),

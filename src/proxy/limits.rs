@@ -186,7 +186,9 @@ fn longest(route: &Route, process: &Process) -> u64 {
 /// `longest`: what is held for an answer without a bound.
 fn estimate(surface: Option<Surface>, body: &[u8], longest: u64) -> Estimate {
     // What a provider's own API takes is not known here: it counts when the answer tells.
-    let Some(surface) = surface.filter(|surface| !matches!(surface, Surface::CountMessages | Surface::CountTokens)) else { return Estimate::default() };
+    let Some(surface) = surface.filter(|surface| !matches!(surface, Surface::CountMessages | Surface::CountResponses | Surface::CountTokens)) else {
+        return Estimate::default();
+    };
     let input = (body.len() as u64).div_ceil(BYTES_PER_TOKEN) + OVERHEAD_TOKENS;
     if surface == Surface::Embeddings {
         return Estimate { input, output: 0, cached: false };
@@ -238,7 +240,7 @@ pub(super) fn tell(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     for (what, level) in [("requests", requests), ("tokens", tokens)] {
         let Some(Level { limit, remaining, reset }) = level else { continue };
         match ctx.dialect {
-            Dialect::OpenAi => {
+            Dialect::OpenAi | Dialect::Responses => {
                 head.insert_header(format!("x-ratelimit-limit-{what}"), limit)?;
                 head.insert_header(format!("x-ratelimit-remaining-{what}"), remaining)?;
                 head.insert_header(format!("x-ratelimit-reset-{what}"), written(reset))?;

@@ -136,7 +136,7 @@ struct Card<'a> {
 fn list<'a>(cards: impl Iterator<Item = Card<'a>>, dialect: Dialect, out: &mut Vec<u8>) {
     match dialect {
         Dialect::Anthropic => anthropic::list(cards.map(|card| card.anthropic()), out),
-        Dialect::OpenAi | Dialect::Bedrock => openai::list(cards.map(|card| card.openai()), out),
+        Dialect::OpenAi | Dialect::Responses | Dialect::Bedrock => openai::list(cards.map(|card| card.openai()), out),
     }
 }
 
@@ -153,7 +153,7 @@ impl<'a> Card<'a> {
         let mut out = Vec::with_capacity(160);
         match dialect {
             Dialect::Anthropic => anthropic::one(&self.anthropic(), &mut out),
-            Dialect::OpenAi | Dialect::Bedrock => openai::one(&self.openai(), &mut out),
+            Dialect::OpenAi | Dialect::Responses | Dialect::Bedrock => openai::one(&self.openai(), &mut out),
         }
         out
     }

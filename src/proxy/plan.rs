@@ -3,6 +3,7 @@
 //! ```text
 //!                 OpenAI-type          Anthropic, Claude on Vertex    Claude on Bedrock         other on Bedrock
 //! Chat            relay                translate (n: fan out)         translate (n: fan out)    translate (n: fan out)
+//! Responses       translate            translate                      translate                 translate
 //! Messages        translate            relay                          reframe                   translate
 //! Converse        translate            translate                      relay                     relay
 //! Invoke          translate            translate                      relay                     relay
@@ -169,14 +170,21 @@ pub(super) fn plan(asked: &Asked<'_>, route: Route, upstream: Arc<Upstream>) -> 
         (Surface::Messages, Speaks::Anthropic) => claude::relay(asked, &target)?,
         (Surface::Messages, Speaks::Bedrock) if target.speaks_messages() => claude::reframe(asked, &target)?,
         (Surface::Converse | Surface::ConverseStream | Surface::Invoke | Surface::InvokeStream, Speaks::Bedrock) => relay_bedrock(asked, &target)?,
-        (Surface::CountMessages | Surface::CountTokens, _) => counts::plan(asked, &route)?,
+        (Surface::CountMessages | Surface::CountResponses | Surface::CountTokens, _) => counts::plan(asked, &route)?,
         (Surface::Embeddings, Speaks::OpenAi) if !matches!(target.provider.kind, ProviderKind::Vertex { .. }) => {
             relay_chat(asked, &target, azure::Operation::Embeddings)?
         }
         (Surface::Embeddings, _) => embeddings::plan(asked, &route)?,
-        (Surface::ChatCompletions | Surface::Messages | Surface::Converse | Surface::ConverseStream | Surface::Invoke | Surface::InvokeStream, speaks) => {
-            translated(asked, &route, speaks)?
-        }
+        (
+            Surface::ChatCompletions
+            | Surface::Responses
+            | Surface::Messages
+            | Surface::Converse
+            | Surface::ConverseStream
+            | Surface::Invoke
+            | Surface::InvokeStream,
+            speaks,
+        ) => translated(asked, &route, speaks)?,
     };
     let Parts { call, body, stream, dropped, answer, fan } = parts;
     Ok(Draft { route, upstream, call, body, stream, dropped, answer, fan })

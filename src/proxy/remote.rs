@@ -59,13 +59,18 @@ enum Wants {
 
 fn wants(surface: Surface, target: &Target) -> Wants {
     match (surface, speaks(target)) {
-        (Surface::ChatCompletions | Surface::Messages | Surface::CountMessages, Speaks::Bedrock) => Wants::All,
-        (Surface::Messages | Surface::CountMessages | Surface::Invoke | Surface::InvokeStream, Speaks::OpenAi) => Wants::Documents,
-        (Surface::ChatCompletions | Surface::Messages | Surface::CountMessages | Surface::Invoke | Surface::InvokeStream, Speaks::Anthropic)
-            if matches!(target.provider.kind, ProviderKind::Vertex { .. }) =>
-        {
-            Wants::AllIfAllowed
-        }
+        (Surface::ChatCompletions | Surface::Responses | Surface::CountResponses | Surface::Messages | Surface::CountMessages, Speaks::Bedrock) => Wants::All,
+        (Surface::Responses | Surface::Messages | Surface::CountMessages | Surface::Invoke | Surface::InvokeStream, Speaks::OpenAi) => Wants::Documents,
+        (
+            Surface::ChatCompletions
+            | Surface::Responses
+            | Surface::CountResponses
+            | Surface::Messages
+            | Surface::CountMessages
+            | Surface::Invoke
+            | Surface::InvokeStream,
+            Speaks::Anthropic,
+        ) if matches!(target.provider.kind, ProviderKind::Vertex { .. }) => Wants::AllIfAllowed,
         _ => Wants::Nothing,
     }
 }

@@ -215,7 +215,7 @@ fn may_pass(exchange: &Exchange, dialect: Dialect, error: &ApiError, body: &[u8]
     let same = matches!(
         (&exchange.answer, exchange.answer.api(), dialect),
         (Answer::Relay { .. }, crate::translate::Api::Converse, Dialect::Bedrock)
-            | (Answer::Relay { .. }, crate::translate::Api::OpenAi, Dialect::OpenAi)
+            | (Answer::Relay { .. }, crate::translate::Api::OpenAi, Dialect::OpenAi | Dialect::Responses)
             | (Answer::Relay { .. }, crate::translate::Api::Anthropic, Dialect::Anthropic)
     );
     let Ok(text) = std::str::from_utf8(body) else { return false };
@@ -228,7 +228,9 @@ fn is_error_of(dialect: Dialect, text: &str) -> bool {
     let error = || pick(text, ["error"]).ok().and_then(|[error]| pick(error?.as_str(), ["type", "message", "param", "code"]).ok());
     match dialect {
         Dialect::Bedrock => pick(text, ["message", "Message"]).is_ok_and(|[one, two]| string(one) || string(two)),
-        Dialect::OpenAi => error().is_some_and(|[kind, message, param, code]| string(kind) && string(message) && param.is_some() && code.is_some()),
+        Dialect::OpenAi | Dialect::Responses => {
+            error().is_some_and(|[kind, message, param, code]| string(kind) && string(message) && param.is_some() && code.is_some())
+        }
         Dialect::Anthropic => {
             error().is_some_and(|[kind, message, ..]| string(kind) && string(message)) && pick(text, ["type"]).is_ok_and(|[kind]| string(kind))
         }

@@ -22,6 +22,7 @@ impl Translation {
     pub(super) fn write(&self, response: &Response<'_>, elapsed_ms: u64, out: &mut Vec<u8>) {
         match &self.client {
             Client::OpenAi(style) => openai::downstream::response::encode(response, &self.envelope, style, out),
+            Client::Responses(style) => openai::responses::response::encode(response, &self.envelope, style, elapsed_ms, out),
             Client::Anthropic(style) | Client::Invoke(style) => anthropic::downstream::response::encode(response, &self.envelope, style, out),
             Client::Converse(style) => converse::downstream::response::encode_with(response, elapsed_ms, style, out),
         }
@@ -52,6 +53,7 @@ pub fn count(api: Api, dialect: Dialect, body: &[u8], out: &mut Vec<u8>) -> Resu
     };
     match dialect {
         Dialect::Bedrock => converse::downstream::response::encode_count(tokens, out),
+        Dialect::Responses => openai::responses::response::encode_count(tokens, out),
         Dialect::Anthropic | Dialect::OpenAi => anthropic::downstream::response::encode_count(tokens, out),
     }
     Ok(())

@@ -37,7 +37,7 @@ impl Translation {
     fn chat_style(&self) -> openai::Style {
         match &self.client {
             Client::OpenAi(style) => style.clone(),
-            Client::Anthropic(_) | Client::Invoke(_) | Client::Converse(_) => openai::Style::default(),
+            Client::Responses(_) | Client::Anthropic(_) | Client::Invoke(_) | Client::Converse(_) => openai::Style::default(),
         }
     }
 }

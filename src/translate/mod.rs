@@ -37,6 +37,8 @@ pub enum Api {
 pub enum Client {
     /// OpenAI Chat Completions.
     OpenAi(openai::Style),
+    /// OpenAI Responses.
+    Responses(openai::responses::Style),
     /// Anthropic Messages.
     Anthropic(anthropic::Style),
     /// Anthropic Messages in the envelope of InvokeModel.
@@ -109,6 +111,7 @@ impl Client {
     pub fn dialect(&self) -> Dialect {
         match self {
             Client::OpenAi(_) => Dialect::OpenAi,
+            Client::Responses(_) => Dialect::Responses,
             Client::Anthropic(_) => Dialect::Anthropic,
             Client::Invoke(_) | Client::Converse(_) => Dialect::Bedrock,
         }
@@ -117,6 +120,7 @@ impl Client {
     fn encoder(&self, envelope: &Envelope) -> Box<dyn EventEncoder> {
         match self {
             Client::OpenAi(style) => Box::new(openai::downstream::stream::Encoder::new(envelope, style)),
+            Client::Responses(style) => Box::new(openai::responses::stream::Encoder::new(envelope, style)),
             Client::Anthropic(style) => Box::new(anthropic::downstream::stream::Encoder::new(envelope, style)),
             Client::Invoke(style) => Box::new(reframe::Enveloped::new(Box::new(anthropic::downstream::stream::Encoder::new(envelope, style)))),
             Client::Converse(style) => Box::new(converse::downstream::stream::Encoder::new().with_style(*style)),
@@ -128,7 +132,7 @@ impl Client {
 #[must_use]
 pub fn keep_alive(dialect: Dialect) -> Option<&'static [u8]> {
     match dialect {
-        Dialect::OpenAi => Some(sse::COMMENT),
+        Dialect::OpenAi | Dialect::Responses => Some(sse::COMMENT),
         Dialect::Anthropic => Some(anthropic::downstream::stream::PING),
         // Bedrock's own streams are silent too, and a frame of no known kind is for each SDK to trip over.
         Dialect::Bedrock => None,
@@ -138,13 +142,18 @@ pub fn keep_alive(dialect: Dialect) -> Option<&'static [u8]> {
 /// The last words of a stream that failed, in a client's dialect, between two events.
 #[must_use]
 pub fn stream_error(dialect: Dialect, error: &ApiError) -> Vec<u8> {
+    let mut out = Vec::new();
     let envelope = Envelope { id: String::new(), model: String::new(), created: 0 };
     let client = match dialect {
         Dialect::OpenAi => Client::OpenAi(openai::Style::default()),
+        // Whether an answer was begun, and as which, is not known here.
+        Dialect::Responses => {
+            openai::responses::stream::write_error(error, 0, &mut out);
+            return out;
+        }
         Dialect::Anthropic => Client::Anthropic(anthropic::Style::default()),
         Dialect::Bedrock => Client::Converse(converse::Style::default()),
     };
-    let mut out = Vec::new();
     client.encoder(&envelope).finish(&End::Failed(error.clone()), &mut out);
     out
 }
@@ -153,7 +162,7 @@ pub fn stream_error(dialect: Dialect, error: &ApiError) -> Vec<u8> {
 #[must_use]
 pub fn stream_type(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::OpenAi | Dialect::Anthropic => "text/event-stream; charset=utf-8",
+        Dialect::OpenAi | Dialect::Responses | Dialect::Anthropic => "text/event-stream; charset=utf-8",
         Dialect::Bedrock => crate::wire::eventstream::CONTENT_TYPE,
     }
 }

@@ -1,5 +1,7 @@
 //! The request's way: read in the client's dialect, written in the target's.
 
+use std::collections::HashSet;
+
 use crate::chat::{ApiError, Encoded, ErrorKind, Options, Request};
 use crate::dialect::{Surface, anthropic, converse, openai};
 use crate::translate::{Api, Client};
@@ -37,6 +39,10 @@ impl<'a> Question<'a> {
             Surface::ChatCompletions => {
                 let decoded = openai::downstream::request::decode(body)?;
                 Question { request: decoded.request, stream: decoded.stream, client: Client::OpenAi(decoded.style) }
+            }
+            Surface::Responses | Surface::CountResponses => {
+                let decoded = openai::responses::request::decode(body)?;
+                Question { request: decoded.request, stream: decoded.stream, client: Client::Responses(decoded.style) }
             }
             Surface::Messages => {
                 let decoded = anthropic::downstream::request::decode(body, Purpose::Messages)?;
@@ -92,6 +98,9 @@ impl<'a> Question<'a> {
                         own.clone_into(name);
                     }
                 }
+                // What is two things elsewhere may be one here.
+                let mut told = HashSet::new();
+                encoded.dropped.retain(|name| told.insert(name.clone()));
                 Ok(encoded)
             }
             Err(mut error) => {
@@ -105,37 +114,55 @@ impl<'a> Question<'a> {
     }
 }
 
-/// Members that other APIs call otherwise: OpenAI's name, which the canonical form goes by, Anthropic's and Converse's.
-const NAMES: &[(&str, &str, &str)] = &[
-    ("user", "metadata.user_id", "requestMetadata"),
-    ("stop", "stop_sequences", "inferenceConfig.stopSequences"),
-    ("stop_sequences", "stop_sequences", "inferenceConfig.stopSequences"),
-    ("max_tokens", "max_tokens", "inferenceConfig.maxTokens"),
-    ("temperature", "temperature", "inferenceConfig.temperature"),
-    ("top_p", "top_p", "inferenceConfig.topP"),
-    ("top_k", "top_k", "additionalModelRequestFields.top_k"),
-    ("thinking", "thinking", "additionalModelRequestFields.thinking"),
-    ("reasoning_effort", "output_config.effort", "outputConfig.effort"),
-    ("effort", "output_config.effort", "outputConfig.effort"),
-    ("reasoning_content", "thinking", "reasoningContent"),
-    ("cache_control", "cache_control", "cachePoint"),
-    ("cache_control.ttl", "cache_control.ttl", "cachePoint.ttl"),
-    ("metadata", "metadata", "requestMetadata"),
-    ("service_tier", "service_tier", "serviceTier"),
-    ("tools", "tools", "toolConfig"),
-    ("tools[].strict", "tools[].strict", "toolConfig.tools[].toolSpec.strict"),
-    ("tool_choice", "tool_choice", "toolConfig.toolChoice"),
-    ("parallel_tool_calls", "tool_choice.disable_parallel_tool_use", "toolConfig.toolChoice"),
+/// A member that not all APIs call by one name.
+struct Names {
+    /// OpenAI Chat's, which the canonical form goes by.
+    chat: &'static str,
+    responses: &'static str,
+    anthropic: &'static str,
+    converse: &'static str,
+}
+
+const fn names(chat: &'static str, responses: &'static str, anthropic: &'static str, converse: &'static str) -> Names {
+    Names { chat, responses, anthropic, converse }
+}
+
+const NAMES: &[Names] = &[
+    names("user", "user", "metadata.user_id", "requestMetadata"),
+    names("stop", "stop", "stop_sequences", "inferenceConfig.stopSequences"),
+    names("stop_sequences", "stop", "stop_sequences", "inferenceConfig.stopSequences"),
+    names("max_tokens", "max_output_tokens", "max_tokens", "inferenceConfig.maxTokens"),
+    names("temperature", "temperature", "temperature", "inferenceConfig.temperature"),
+    names("top_p", "top_p", "top_p", "inferenceConfig.topP"),
+    names("top_k", "top_k", "top_k", "additionalModelRequestFields.top_k"),
+    names("thinking", "reasoning", "thinking", "additionalModelRequestFields.thinking"),
+    names("reasoning_effort", "reasoning.effort", "output_config.effort", "outputConfig.effort"),
+    names("effort", "reasoning.effort", "output_config.effort", "outputConfig.effort"),
+    names("reasoning_content", "input[].encrypted_content", "thinking", "reasoningContent"),
+    names("response_format", "text.format", "output_config.format", "outputConfig.textFormat"),
+    names("cache_control", "prompt_cache_breakpoint", "cache_control", "cachePoint"),
+    names("cache_control.ttl", "prompt_cache_options.ttl", "cache_control.ttl", "cachePoint.ttl"),
+    names("metadata", "metadata", "metadata", "requestMetadata"),
+    names("service_tier", "service_tier", "service_tier", "serviceTier"),
+    names("tools", "tools", "tools", "toolConfig"),
+    names("tools[].strict", "tools[].strict", "tools[].strict", "toolConfig.tools[].toolSpec.strict"),
+    names("tool_choice", "tool_choice", "tool_choice", "toolConfig.toolChoice"),
+    names("parallel_tool_calls", "parallel_tool_calls", "tool_choice.disable_parallel_tool_use", "toolConfig.toolChoice"),
 ];
 
 impl Client {
-    /// What a client calls a member that it knows under another name than OpenAI's clients.
+    /// What a client calls a member that it knows under another name than OpenAI's chat clients.
     pub fn own_name(&self, name: &str) -> Option<&'static str> {
-        let (_, anthropic, converse) = NAMES.iter().find(|(known, ..)| *known == name)?;
+        // An item of its input became a message somewhere.
+        if matches!(self, Client::Responses(_)) && name.starts_with("messages[") {
+            return Some("input");
+        }
+        let names = NAMES.iter().find(|names| names.chat == name)?;
         match self {
             Client::OpenAi(_) => None,
-            Client::Anthropic(_) | Client::Invoke(_) => Some(anthropic),
-            Client::Converse(_) => Some(converse),
+            Client::Responses(_) => Some(names.responses),
+            Client::Anthropic(_) | Client::Invoke(_) => Some(names.anthropic),
+            Client::Converse(_) => Some(names.converse),
         }
     }
 }

@@ -57,14 +57,14 @@ pub enum Content<'f> {
 /// Whether a body may name files behind URLs; a cheap look before it is read as a whole.
 #[must_use]
 pub fn may_link(body: &[u8]) -> bool {
-    ["\"url\"", "\"file_data\""].iter().any(|name| memchr::memmem::find(body, name.as_bytes()).is_some())
+    ["\"url\"", "\"file_data\"", "\"image_url\"", "\"file_url\""].iter().any(|name| memchr::memmem::find(body, name.as_bytes()).is_some())
 }
 
 /// The pictures and files behind URLs in a request that was read from `body`, in its order.
 #[must_use]
 pub fn links(question: &Question<'_>, body: &str) -> Vec<Link> {
     let form = match question.client {
-        Client::OpenAi(_) => Form::DataUrl,
+        Client::OpenAi(_) | Client::Responses(_) => Form::DataUrl,
         Client::Anthropic(_) | Client::Invoke(_) => Form::Source,
         Client::Converse(_) => return Vec::new(),
     };

@@ -7,6 +7,7 @@
 //! Grammar: <https://www.rfc-editor.org/rfc/rfc8259>.
 
 mod canonical;
+mod compact;
 mod reader;
 mod splice;
 
@@ -17,6 +18,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 pub use canonical::canonical;
+pub use compact::compact_into;
 pub use reader::{Reader, Syntax};
 pub use splice::{Edit, pick, pick_with_repeats, splice};
 
@@ -429,6 +431,15 @@ impl<'o> Object<'o> {
     /// A member that is JSON already.
     pub fn raw(&mut self, name: &str, json: &str) {
         self.key(name).extend_from_slice(json.as_bytes());
+    }
+
+    /// Members that are JSON already, with their names and commas: not none.
+    pub fn members(&mut self, json: &str) {
+        if !self.empty {
+            self.out.push(b',');
+        }
+        self.empty = false;
+        self.out.extend_from_slice(json.as_bytes());
     }
 
     /// A string member, moved in its escaped form.

@@ -1,4 +1,4 @@
-//! OpenAI Chat Completions and Embeddings: their clients, and OpenAI or whoever speaks its API as the upstream.
+//! OpenAI Chat Completions, Responses and Embeddings: their clients, and OpenAI or whoever speaks its API as the upstream.
 //!
 //! Vendor pages: <https://platform.openai.com/docs/api-reference/chat>, <https://github.com/openai/openai-openapi> (version 2.3.0).
 //!
@@ -7,6 +7,7 @@
 
 pub mod downstream;
 pub mod members;
+pub mod responses;
 pub mod upstream;
 
 /// What the answer must look like, as far as the request decides it.

@@ -27,7 +27,7 @@ pub(super) fn plan(asked: &Asked<'_>, route: &Route) -> Result<Parts, ApiError> 
             let (inner, dropped) = claude::invoke_body(asked, &[("max_tokens", "1")])?;
             bedrock_count(target, invoke_question(&inner), dropped)
         }
-        (Surface::CountMessages, speaks) => counted(route, speaks, Question::decode(asked.surface, asked.model, text(asked.body)?)?),
+        (Surface::CountMessages | Surface::CountResponses, speaks) => counted(route, speaks, Question::decode(asked.surface, asked.model, text(asked.body)?)?),
         (_, Speaks::Bedrock) => {
             let answer = Answer::Relay { watched: Watched::Nothing, api: Api::Converse, native: false };
             Ok(Parts { answer, ..bedrock_count(target, asked.body.clone(), Vec::new())? })
