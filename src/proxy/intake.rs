@@ -332,7 +332,8 @@ fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, curr
     };
     let way = route::route(&current.snapshot, &model, wish, &view).map_err(|error| usable.explain(error))?;
     permission::led_to(ctx.principal.as_ref(), &model, way.model.as_deref(), &current.snapshot.models)?;
-    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone(), files: Files::default() }, cached))
+    let answer_id = (surface == Surface::Responses).then(random_id);
+    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone(), answer_id, files: Files::default() }, cached))
 }
 
 /// What of a prompt may be in some target's cache; `None` where that decides nothing. A body that can't be read is refused later, by who plans it.

@@ -86,7 +86,7 @@ fn draft(tries: &Tries, body: &Bytes, route: &Route, head: &RequestHeader, curre
             repeated: saved.repeated,
             headers: &head.headers,
             body,
-            request_id: &ctx.request_id,
+            answer_id: saved.answer_id.as_deref().unwrap_or(&ctx.request_id),
             now,
         };
         plan::plan(&asked, route.clone(), upstream)

@@ -53,7 +53,8 @@ pub(super) struct Asked<'a> {
     pub(super) repeated: bool,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
-    pub(super) request_id: &'a str,
+    /// What the answer is called.
+    pub(super) answer_id: &'a str,
     /// Seconds since 1970.
     pub(super) now: u64,
 }
@@ -464,7 +465,7 @@ fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts,
     }
     // OpenAI-type targets make several answers themselves.
     let choices = question.request.n.filter(|n| *n > 1 && api != Api::OpenAi);
-    let envelope = Envelope { id: asked.request_id.to_owned(), model: asked.model.to_owned(), created: asked.now };
+    let envelope = Envelope { id: asked.answer_id.to_owned(), model: asked.model.to_owned(), created: asked.now };
     let translation = Translation { envelope, client: question.client, api, restore: encoded.restore };
     Ok(Parts { call: post(path, headers), body, stream, dropped, answer: Answer::Translate(Box::new(translation)), fan: choices.map(Fan::Choices) })
 }
