@@ -75,6 +75,43 @@ class OpenAi:
         return Reply(choice.message.content or "", calls, self.STOP[choice.finish_reason], usage.prompt_tokens, usage.completion_tokens)
 
 
+class Responses:
+    """Python `openai`, Responses: the client keeps the items, and sends them back as they came."""
+
+    def __init__(self, base_url, model, system):
+        self.client = openai.OpenAI(base_url=f"{base_url}/v1", api_key=KEY, max_retries=0, timeout=TIMEOUT_SECONDS)
+        self.model, self.system, self.items = model, system, []
+        self.tools = [{"type": "function", "name": name, "description": text, "parameters": CITY, "strict": False} for name, text in TOOLS.items()]
+
+    def ask(self, text, png=None):
+        image = [{"type": "input_image", "detail": "auto", "image_url": f"data:image/png;base64,{base64.b64encode(png).decode()}"}] if png else []
+        self.items.append({"role": "user", "content": [{"type": "input_text", "text": text}, *image] if image else text})
+
+    def tell(self, results):
+        self.items += [{"type": "function_call_output", "call_id": id, "output": text} for id, text in results]
+
+    def request(self):
+        return {"model": self.model, "instructions": self.system, "tools": self.tools, "max_output_tokens": MOST_TOKENS, "store": False, "input": self.items}
+
+    def keep(self, answer):
+        self.items += [item.model_dump(exclude_none=True) for item in answer.output]
+
+    def send(self, stream):
+        if stream:
+            with self.client.responses.stream(**self.request()) as events:
+                numbers = [event.sequence_number for event in events]
+                answer = events.get_final_response()
+            assert numbers == list(range(len(numbers)))
+        else:
+            answer = self.client.responses.create(**self.request())
+        calls = [(item.call_id, item.name, json.loads(item.arguments)) for item in answer.output if item.type == "function_call"]
+        self.keep(answer)
+        stop = {"max_output_tokens": "length", "content_filter": "filter"}[answer.incomplete_details.reason] if answer.status == "incomplete" else "end"
+        usage = answer.usage
+        assert usage.total_tokens == usage.input_tokens + usage.output_tokens
+        return Reply(answer.output_text, calls, "tool" if calls else stop, usage.input_tokens, usage.output_tokens)
+
+
 class Anthropic:
     """Python `anthropic`, Messages."""
 
@@ -191,7 +228,7 @@ class Converse:
         return Reply(text, calls, self.STOP[answer["stopReason"]], read, usage["outputTokens"])
 
 
-CLIENTS = {"openai": OpenAi, "anthropic": Anthropic, "anthropic-bedrock": AnthropicBedrock, "converse": Converse, "invoke": Invoke}
+CLIENTS = {"openai": OpenAi, "responses": Responses, "anthropic": Anthropic, "anthropic-bedrock": AnthropicBedrock, "converse": Converse, "invoke": Invoke}
 
 
 def put_together(events):
