@@ -6,7 +6,7 @@
 //! * `golden/<api>/stream/<case>/input.bin`, `input.sse` or `input.jsonl` (one `{"name": payload}` a line) → `openai.sse`, `anthropic.sse`, `converse.jsonl`
 //! * `golden/openai/embeddings/<case>/input.json`, for each family on Bedrock: `<family>.json`, the bodies of its calls, or `<family>.error.txt`
 //!
-//! Responses is an API of clients only: `responses/request/<case>` for all three upstreams, `responses.json` and `responses.sse` beside what others get.
+//! Responses and legacy Completions are APIs of clients only: `responses/request/<case>` for all three upstreams, `responses.json` and `responses.sse` beside what others get.
 //!
 //! `target.json` beside an input chooses the models and the policy; `request.json`, of OpenAI's API, is what led to an answer, and so is `request.responses.json` of
 //! OpenAI Responses, for its clients. Set `ADIT_UPDATE_GOLDEN=1` to
@@ -45,6 +45,7 @@ const OPENAI: Side = Side { name: "openai", api: Some(Api::OpenAi), dialect: Dia
 const ANTHROPIC: Side = Side { name: "anthropic", api: Some(Api::Anthropic), dialect: Dialect::Anthropic, surface: Surface::Messages, stream: "anthropic.sse" };
 const CONVERSE: Side = Side { name: "converse", api: Some(Api::Converse), dialect: Dialect::Bedrock, surface: Surface::Converse, stream: "converse.jsonl" };
 const RESPONSES: Side = Side { name: "responses", api: None, dialect: Dialect::Responses, surface: Surface::Responses, stream: "responses.sse" };
+const COMPLETIONS: Side = Side { name: "completions", api: None, dialect: Dialect::OpenAi, surface: Surface::Completions, stream: "" };
 const SIDES: [Side; 4] = [OPENAI, ANTHROPIC, CONVERSE, RESPONSES];
 
 /// Embeddings on Bedrock, by the name of their files.
@@ -262,6 +263,11 @@ fn responses_requests_are_written_for_other_apis() {
 }
 
 #[test]
+fn completions_requests_are_written_for_other_apis() {
+    requests(COMPLETIONS);
+}
+
+#[test]
 fn anthropic_requests_are_written_for_other_apis() {
     requests(ANTHROPIC);
 }
@@ -397,11 +403,13 @@ fn converse_streams_are_written_for_other_clients() {
     streams(CONVERSE);
 }
 
-/// Every client of an upstream's streams, those of InvokeModel too.
+/// Every client of an upstream's streams, those of InvokeModel and of legacy Completions too.
 fn translations(case: &Path, upstream: Side) -> impl Iterator<Item = (Side, Translation)> {
     let case = case.to_owned();
     let invoke = Translation { client: Client::Invoke(anthropic::Style::default()), ..translation(&case, upstream, CONVERSE) };
-    SIDES.into_iter().map(move |client| (client, translation(&case, upstream, client))).chain([(CONVERSE, invoke)])
+    let style = openai::completions::Style { echo: vec!["Once".to_owned()].into(), include_usage: true, n: 1 };
+    let completions = Translation { client: Client::Completions(style), ..translation(&case, upstream, OPENAI) };
+    SIDES.into_iter().map(move |client| (client, translation(&case, upstream, client))).chain([(CONVERSE, invoke), (OPENAI, completions)])
 }
 
 fn split(upstream: Side) {

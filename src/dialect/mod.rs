@@ -88,6 +88,8 @@ pub fn told(name: &str) -> Told {
 pub enum Surface {
     /// OpenAI Chat Completions, whole or streamed.
     ChatCompletions,
+    /// OpenAI's legacy Completions, whole or streamed.
+    Completions,
     /// OpenAI Responses, whole or streamed.
     Responses,
     /// How many tokens a Responses request has.
@@ -114,7 +116,7 @@ impl Surface {
     /// The API it belongs to.
     pub fn dialect(self) -> Dialect {
         match self {
-            Surface::ChatCompletions | Surface::Embeddings => Dialect::OpenAi,
+            Surface::ChatCompletions | Surface::Completions | Surface::Embeddings => Dialect::OpenAi,
             Surface::Responses | Surface::CountResponses => Dialect::Responses,
             Surface::Messages | Surface::CountMessages => Dialect::Anthropic,
             Surface::Converse | Surface::ConverseStream | Surface::Invoke | Surface::InvokeStream | Surface::CountTokens => Dialect::Bedrock,
@@ -125,6 +127,7 @@ impl Surface {
     pub fn operation(self) -> &'static str {
         match self {
             Surface::ChatCompletions | Surface::Responses | Surface::Messages | Surface::Converse | Surface::ConverseStream => "chat",
+            Surface::Completions => "text_completion",
             Surface::Embeddings => "embeddings",
             Surface::CountMessages | Surface::CountResponses | Surface::CountTokens => "count_tokens",
             Surface::Invoke | Surface::InvokeStream => "invoke",
@@ -135,6 +138,7 @@ impl Surface {
     pub fn route(self) -> &'static str {
         match self {
             Surface::ChatCompletions => "/v1/chat/completions",
+            Surface::Completions => "/v1/completions",
             Surface::Responses => "/v1/responses",
             Surface::CountResponses => "/v1/responses/input_tokens",
             Surface::Embeddings => "/v1/embeddings",
@@ -154,6 +158,9 @@ const SURFACES: &[(&str, Surface)] = &[
     ("/v1/chat/completions", Surface::ChatCompletions),
     ("/api/v1/chat/completions", Surface::ChatCompletions),
     ("/chat/completions", Surface::ChatCompletions),
+    ("/v1/completions", Surface::Completions),
+    ("/api/v1/completions", Surface::Completions),
+    ("/completions", Surface::Completions),
     ("/v1/responses", Surface::Responses),
     ("/api/v1/responses", Surface::Responses),
     ("/responses", Surface::Responses),
@@ -265,6 +272,7 @@ mod tests {
         let model = |surface, model: &'static str, provider| Some(Place::Model { surface, model: Cow::Borrowed(model), provider });
         for (path, expected) in [
             ("/v1/chat/completions", Some(Place::Surface(Surface::ChatCompletions))),
+            ("/v1/completions", Some(Place::Surface(Surface::Completions))),
             ("/v1/responses", Some(Place::Surface(Surface::Responses))),
             ("/responses/input_tokens", Some(Place::Surface(Surface::CountResponses))),
             ("/v1/messages", Some(Place::Surface(Surface::Messages))),

@@ -144,15 +144,13 @@ async fn calls(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, fan: 
             let gathered = gather(work, session, bodies).await?;
             gathered.and_then(|answers| Ok(join_vectors(&vectors, &answers, &ctx.model)?))
         }
-        (Fan::Choices(count), Answer::Translate(translation)) => {
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
+        (Fan::Choices(bodies), Answer::Translate(translation)) => {
             let translation = translation.clone();
             if exchange.stream {
-                let fault = streamed(work, session, ctx, &translation, count).await?;
+                let fault = streamed(work, session, ctx, &translation, bodies).await?;
                 pin(shared, ctx);
                 return Ok(fault);
             }
-            let bodies = std::iter::repeat_n(exchange.body.clone(), count as usize).collect();
             let gathered = gather(work, session, bodies).await?;
             gathered.and_then(|answers| {
                 let bodies: Vec<Vec<u8>> = answers.into_iter().map(|answer| answer.body).collect();
@@ -370,13 +368,13 @@ async fn tell(work: Arc<Work>, choice: usize, body: Bytes, turns: Arc<Semaphore>
 }
 
 /// Several streamed answers as one stream. The head waits for the first content, so that a failure before it has its status.
-async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, translation: &Translation, count: u32) -> Result<Option<Fault>> {
-    let Some(body) = ctx.exchange.as_ref().map(|exchange| exchange.body.clone()) else { return Ok(None) };
+async fn streamed(work: Arc<Work>, session: &mut Session, ctx: &mut Ctx, translation: &Translation, bodies: Vec<Bytes>) -> Result<Option<Fault>> {
+    let count = u32::try_from(bodies.len()).unwrap_or(u32::MAX);
     let (sender, mut news) = mpsc::channel(WAITING);
     let turns = Arc::new(Semaphore::new(AT_A_TIME));
     let mut calls = JoinSet::new();
-    for choice in 0..count as usize {
-        calls.spawn(tell(Arc::clone(&work), choice, body.clone(), Arc::clone(&turns), sender.clone()));
+    for (choice, body) in bodies.into_iter().enumerate() {
+        calls.spawn(tell(Arc::clone(&work), choice, body, Arc::clone(&turns), sender.clone()));
     }
     drop(sender);
     let mut choices = translation.choices(count);

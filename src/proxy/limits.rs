@@ -10,7 +10,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora_limits::rate::Rate;
 
-use crate::chat::{ApiError, ErrorKind, Usage};
+use crate::chat::{ApiError, ErrorKind, Usage, read};
 use crate::config::snapshot::{Price, Process};
 use crate::dialect::{Dialect, Surface};
 use crate::ops::limits::{Admission, Refused, now};
@@ -193,11 +193,21 @@ fn estimate(surface: Option<Surface>, body: &[u8], longest: u64) -> Estimate {
     if surface == Surface::Embeddings {
         return Estimate { input, output: 0, cached: false };
     }
-    let (most, answers) = std::str::from_utf8(body).map_or((None, 1), bounds);
+    let (most, mut answers) = std::str::from_utf8(body).map_or((None, 1), bounds);
+    if surface == Surface::Completions {
+        answers = answers.saturating_mul(prompts(body));
+    }
     let output = most.unwrap_or(longest);
     let cached = memmem::find(body, b"cache").is_some();
     // Several answers may be as many calls, each with the whole input.
     Estimate { input: input.saturating_mul(answers), output: output.saturating_mul(answers), cached }
+}
+
+/// How many prompts a body of Completions has, each of which gets answers of its own.
+fn prompts(body: &[u8]) -> u64 {
+    let prompt = std::str::from_utf8(body).ok().and_then(|text| json::pick(text, ["prompt"]).ok()).and_then(|[prompt]| prompt);
+    let list = read::items(prompt.filter(|raw| raw.kind() == json::Kind::Array), &read::Path::Root).ok().flatten();
+    list.map_or(1, |list| list.len().max(1) as u64)
 }
 
 /// The most tokens of an answer, and how many answers, as a body of any of the APIs says it.
@@ -281,6 +291,13 @@ mod tests {
             (r#"{"max_tokens":"#, (None, 1)),
         ] {
             assert_eq!(bounds(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn every_prompt_counts() {
+        for (body, expected) in [(r#"{"prompt":"a"}"#, 1), (r#"{"prompt":["a","b"]}"#, 2), (r#"{"prompt":[]}"#, 1), ("{", 1)] {
+            assert_eq!(prompts(body.as_bytes()), expected, "{body}");
         }
     }
 

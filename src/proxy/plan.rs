@@ -3,6 +3,7 @@
 //! ```text
 //!                 OpenAI-type          Anthropic, Claude on Vertex    Claude on Bedrock         other on Bedrock
 //! Chat            relay                translate (n: fan out)         translate (n: fan out)    translate (n: fan out)
+//! Completions     translate            translate                      translate                 translate    (several prompts, n: fan out)
 //! Responses       translate            translate                      translate                 translate
 //! Messages        translate            relay                          reframe                   translate
 //! Converse        translate            translate                      relay                     relay
@@ -24,7 +25,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use crate::chat::{ApiError, Envelope, ErrorKind, Ledger, Options, Policy};
+use crate::chat::{ApiError, Encoded, Envelope, ErrorKind, Ledger, Options, Policy};
 use crate::config::snapshot::{Provider, ProviderKind, Target};
 use crate::dialect::{Dialect, Surface, converse};
 use crate::ops::upstreams::Upstream;
@@ -114,8 +115,8 @@ impl Answer {
 /// Several calls for one request.
 #[derive(Debug)]
 pub(super) enum Fan {
-    /// The same one, so often: `n` answers.
-    Choices(u64),
+    /// An answer for each of these bodies: the same one `n` times, or for several prompts.
+    Choices(Vec<Bytes>),
     /// Texts that the model takes one by one, or some at a time.
     Vectors(Vectors),
 }
@@ -178,6 +179,7 @@ pub(super) fn plan(asked: &Asked<'_>, route: Route, upstream: Arc<Upstream>) -> 
         (Surface::Embeddings, _) => embeddings::plan(asked, &route)?,
         (
             Surface::ChatCompletions
+            | Surface::Completions
             | Surface::Responses
             | Surface::Messages
             | Surface::Converse
@@ -415,59 +417,73 @@ fn without(body: Bytes, names: &[&'static str], policy: Policy, client: &Client,
 }
 
 fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts, ApiError> {
-    let question = Question::decode(asked.surface, asked.model, text(asked.body)?)?;
+    let mut question = Question::decode(asked.surface, asked.model, text(asked.body)?)?;
     let target = &*route.target;
-    let stream = question.stream;
     let (api, model): (Api, Cow<'_, str>) = match speaks {
         Speaks::Bedrock => (Api::Converse, Cow::Borrowed(&target.model)),
         Speaks::Anthropic => (Api::Anthropic, Cow::Borrowed(vertex::claude(&target.model))),
         Speaks::OpenAi if matches!(target.provider.kind, ProviderKind::Vertex { .. }) => (Api::OpenAi, Cow::Owned(vertex::open_model(&target.model))),
         Speaks::OpenAi => (Api::OpenAi, Cow::Borrowed(&target.model)),
     };
-    let encoded = question.encode(&encoder_target(route, &model, api, stream))?;
-    let mut dropped: Vec<String> = encoded.dropped;
-    let mut body = Bytes::from(encoded.body);
+    let encoder = encoder_target(route, &model, api, question.stream);
+    let Encoded { body, restore, mut dropped } = written(&question, &encoder, target)?;
+    let body = Bytes::from(body);
+    // OpenAI-type targets make several chat answers themselves; of those to a prompt one is read.
+    let answers = match &question.client {
+        Client::Completions(style) => u64::from(style.n),
+        _ => question.request.n.filter(|_| api != Api::OpenAi).unwrap_or(1),
+    };
+    let mut bodies: Vec<Bytes> = std::iter::repeat_n(&body, usize::try_from(answers).unwrap_or(usize::MAX)).cloned().collect();
+    for prompt in std::mem::take(&mut question.more) {
+        question.request.messages = vec![prompt];
+        let body = Bytes::from(written(&question, &encoder, target)?.body);
+        bodies.extend(std::iter::repeat_n(&body, usize::try_from(answers).unwrap_or(usize::MAX)).cloned());
+    }
+    if asked.headers.contains_key("anthropic-beta") && asked.surface == Surface::Messages {
+        dropped.push("anthropic-beta".to_owned());
+    }
+    let stream = question.stream;
+    let envelope = Envelope { id: asked.answer_id.to_owned(), model: asked.model.to_owned(), created: asked.now };
+    let translation = Translation { envelope, client: question.client, api, restore };
+    let fan = (bodies.len() > 1).then_some(Fan::Choices(bodies));
+    Ok(Parts { call: translated_call(target, api, stream)?, body, stream, dropped, answer: Answer::Translate(Box::new(translation)), fan })
+}
+
+/// The question as this target takes it: what its place knows better than its API changes.
+fn written(question: &Question<'_>, encoder: &translate::Target<'_>, target: &Target) -> Result<Encoded, ApiError> {
+    let mut encoded = question.encode(encoder)?;
+    if let ProviderKind::Vertex { .. } = &target.provider.kind {
+        let body = Bytes::from(encoded.body);
+        let body = if encoder.api == Api::Anthropic {
+            edited(&body, &claude::vertex_edits())?
+        } else {
+            without(body, vertex::NOT_IN_CHAT, encoder.options.policy, &question.client, &mut encoded.dropped)?
+        };
+        encoded.body = body.into();
+    }
+    Ok(encoded)
+}
+
+/// Where a translated request goes.
+fn translated_call(target: &Target, api: Api, stream: bool) -> Result<Call, ApiError> {
     let mut headers = json_headers();
+    headers.push(accept(stream, if api == Api::Converse { eventstream::CONTENT_TYPE } else { "text/event-stream" }));
     let path = match &target.provider.kind {
-        ProviderKind::Bedrock(_) => {
-            headers.push(accept(stream, eventstream::CONTENT_TYPE));
-            if stream { target.converse_stream_path.clone() } else { target.converse_path.clone() }
-        }
+        ProviderKind::Bedrock(_) if stream => target.converse_stream_path.clone(),
+        ProviderKind::Bedrock(_) => target.converse_path.clone(),
         ProviderKind::Anthropic { base_url, .. } => {
-            headers.push(accept(stream, "text/event-stream"));
             version_header(&mut headers);
             anthropic::messages_path(base_url)
         }
         ProviderKind::Vertex { project: Some(project), location, endpoint, .. } => {
-            headers.push(accept(stream, "text/event-stream"));
             let place = vertex::Place { endpoint, project, location };
-            if api == Api::Anthropic {
-                body = edited(&body, &claude::vertex_edits())?;
-                place.claude_path(&target.model, stream)
-            } else {
-                let policy = encoder_target(route, &model, api, stream).options.policy;
-                body = without(body, vertex::NOT_IN_CHAT, policy, &question.client, &mut dropped)?;
-                place.chat_path()
-            }
+            if api == Api::Anthropic { place.claude_path(&target.model, stream) } else { place.chat_path() }
         }
-        ProviderKind::OpenAi { base_url, .. } => {
-            headers.push(accept(stream, "text/event-stream"));
-            openai::chat_path(base_url)
-        }
-        ProviderKind::AzureOpenAi { endpoint: Some(endpoint), api_version, .. } => {
-            headers.push(accept(stream, "text/event-stream"));
-            azure::path(endpoint, api_version, &target.model, azure::Operation::Chat)
-        }
+        ProviderKind::OpenAi { base_url, .. } => openai::chat_path(base_url),
+        ProviderKind::AzureOpenAi { endpoint: Some(endpoint), api_version, .. } => azure::path(endpoint, api_version, &target.model, azure::Operation::Chat),
         _ => return Err(unusable()),
     };
-    if asked.headers.contains_key("anthropic-beta") && asked.surface == Surface::Messages {
-        dropped.push("anthropic-beta".to_owned());
-    }
-    // OpenAI-type targets make several answers themselves.
-    let choices = question.request.n.filter(|n| *n > 1 && api != Api::OpenAi);
-    let envelope = Envelope { id: asked.answer_id.to_owned(), model: asked.model.to_owned(), created: asked.now };
-    let translation = Translation { envelope, client: question.client, api, restore: encoded.restore };
-    Ok(Parts { call: post(path, headers), body, stream, dropped, answer: Answer::Translate(Box::new(translation)), fan: choices.map(Fan::Choices) })
+    Ok(post(path, headers))
 }
 
 /// Whether a status has no body.

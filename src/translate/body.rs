@@ -22,6 +22,7 @@ impl Translation {
     pub(super) fn write(&self, response: &Response<'_>, elapsed_ms: u64, out: &mut Vec<u8>) {
         match &self.client {
             Client::OpenAi(style) => openai::downstream::response::encode(response, &self.envelope, style, out),
+            Client::Completions(style) => openai::completions::response::encode(std::slice::from_ref(response), &self.envelope, style, out),
             Client::Responses(style) => openai::responses::response::encode(response, &self.envelope, style, elapsed_ms, out),
             Client::Anthropic(style) | Client::Invoke(style) => anthropic::downstream::response::encode(response, &self.envelope, style, out),
             Client::Converse(style) => converse::downstream::response::encode_with(response, elapsed_ms, style, out),

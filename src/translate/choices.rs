@@ -1,7 +1,8 @@
 //! Several answers to one request (`n`), from an upstream that makes one at a time: whole bodies merged, streams interleaved.
 
 use crate::chat::{ApiError, End, Event, EventDecoder, Usage};
-use crate::dialect::openai::{self, downstream::stream};
+use crate::dialect::openai::choices;
+use crate::dialect::openai::{self, completions, downstream};
 use crate::translate::{Client, Facts, Translation};
 
 impl Translation {
@@ -17,7 +18,10 @@ impl Translation {
             responses.push(response);
             facts = add(facts, learned);
         }
-        openai::downstream::response::encode_choices(&responses, &self.envelope, &self.chat_style(), out);
+        match &self.client {
+            Client::Completions(style) => completions::response::encode(&responses, &self.envelope, style, out),
+            _ => downstream::response::encode_choices(&responses, &self.envelope, &self.chat_style(), out),
+        }
         Ok(facts)
     }
 
@@ -26,18 +30,21 @@ impl Translation {
     pub fn choices(&self, count: u32) -> Choices {
         Choices {
             decoders: (0..count).map(|_| Some(self.api.decoder(self.restore.clone()))).collect(),
-            encoder: stream::Choices::new(&self.envelope, &self.chat_style(), count),
+            encoder: match &self.client {
+                Client::Completions(style) => Writer::Completions(completions::stream::choices(&self.envelope, style, count)),
+                _ => Writer::Chat(downstream::stream::choices(&self.envelope, &self.chat_style(), count)),
+            },
             facts: Facts::default(),
             content: false,
             failed: None,
         }
     }
 
-    /// Only OpenAI's clients ask for several answers.
+    /// Only OpenAI's clients ask for several answers; but for those of Completions they speak Chat.
     fn chat_style(&self) -> openai::Style {
         match &self.client {
             Client::OpenAi(style) => style.clone(),
-            Client::Responses(_) | Client::Anthropic(_) | Client::Invoke(_) | Client::Converse(_) => openai::Style::default(),
+            Client::Responses(_) | Client::Completions(_) | Client::Anthropic(_) | Client::Invoke(_) | Client::Converse(_) => openai::Style::default(),
         }
     }
 }
@@ -50,11 +57,33 @@ fn add(one: Facts, two: Facts) -> Facts {
     }
 }
 
+/// Writes all answers as one stream.
+enum Writer {
+    Chat(choices::Choices<downstream::stream::Encoder>),
+    Completions(choices::Choices<completions::stream::Encoder>),
+}
+
+impl Writer {
+    fn event(&mut self, choice: usize, event: &Event<'_>, out: &mut Vec<u8>) {
+        match self {
+            Writer::Chat(choices) => choices.event(choice, event, out),
+            Writer::Completions(choices) => choices.event(choice, event, out),
+        }
+    }
+
+    fn finish(&mut self, end: &End, out: &mut Vec<u8>) {
+        match self {
+            Writer::Chat(choices) => choices.finish(end, out),
+            Writer::Completions(choices) => choices.finish(end, out),
+        }
+    }
+}
+
 /// Several streamed answers on their way, as one stream.
 pub struct Choices {
     /// One an answer; none once it has ended.
     decoders: Vec<Option<Box<dyn EventDecoder>>>,
-    encoder: stream::Choices,
+    encoder: Writer,
     facts: Facts,
     content: bool,
     failed: Option<ApiError>,

@@ -37,6 +37,8 @@ pub enum Api {
 pub enum Client {
     /// OpenAI Chat Completions.
     OpenAi(openai::Style),
+    /// OpenAI's legacy Completions.
+    Completions(openai::completions::Style),
     /// OpenAI Responses.
     Responses(openai::responses::Style),
     /// Anthropic Messages.
@@ -110,7 +112,7 @@ impl Client {
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         match self {
-            Client::OpenAi(_) => Dialect::OpenAi,
+            Client::OpenAi(_) | Client::Completions(_) => Dialect::OpenAi,
             Client::Responses(_) => Dialect::Responses,
             Client::Anthropic(_) => Dialect::Anthropic,
             Client::Invoke(_) | Client::Converse(_) => Dialect::Bedrock,
@@ -120,6 +122,7 @@ impl Client {
     fn encoder(&self, envelope: &Envelope) -> Box<dyn EventEncoder> {
         match self {
             Client::OpenAi(style) => Box::new(openai::downstream::stream::Encoder::new(envelope, style)),
+            Client::Completions(style) => Box::new(openai::completions::stream::Encoder::new(envelope, style)),
             Client::Responses(style) => Box::new(openai::responses::stream::Encoder::new(envelope, style)),
             Client::Anthropic(style) => Box::new(anthropic::downstream::stream::Encoder::new(envelope, style)),
             Client::Invoke(style) => Box::new(reframe::Enveloped::new(Box::new(anthropic::downstream::stream::Encoder::new(envelope, style)))),

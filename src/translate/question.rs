@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::chat::{ApiError, Encoded, ErrorKind, Options, Request};
+use crate::chat::{ApiError, Encoded, ErrorKind, Message, Options, Request};
 use crate::dialect::{Surface, anthropic, converse, openai};
 use crate::translate::{Api, Client};
 
@@ -11,6 +11,8 @@ use crate::translate::{Api, Client};
 pub struct Question<'a> {
     /// What is asked.
     pub request: Request<'a>,
+    /// Prompts beside the first, each a conversation of its own with the same settings.
+    pub more: Vec<Message<'a>>,
     /// Whether the answer is to come piece by piece.
     pub stream: bool,
     /// How the client wants its answer written.
@@ -38,27 +40,31 @@ impl<'a> Question<'a> {
         Ok(match surface {
             Surface::ChatCompletions => {
                 let decoded = openai::downstream::request::decode(body)?;
-                Question { request: decoded.request, stream: decoded.stream, client: Client::OpenAi(decoded.style) }
+                Question { request: decoded.request, more: Vec::new(), stream: decoded.stream, client: Client::OpenAi(decoded.style) }
+            }
+            Surface::Completions => {
+                let decoded = openai::completions::request::decode(body)?;
+                Question { request: decoded.request, more: decoded.more, stream: decoded.stream, client: Client::Completions(decoded.style) }
             }
             Surface::Responses | Surface::CountResponses => {
                 let decoded = openai::responses::request::decode(body)?;
-                Question { request: decoded.request, stream: decoded.stream, client: Client::Responses(decoded.style) }
+                Question { request: decoded.request, more: Vec::new(), stream: decoded.stream, client: Client::Responses(decoded.style) }
             }
             Surface::Messages => {
                 let decoded = anthropic::downstream::request::decode(body, Purpose::Messages)?;
-                Question { request: decoded.request, stream: decoded.stream, client: Client::Anthropic(decoded.style) }
+                Question { request: decoded.request, more: Vec::new(), stream: decoded.stream, client: Client::Anthropic(decoded.style) }
             }
             Surface::CountMessages => {
                 let decoded = anthropic::downstream::request::decode(body, Purpose::Count)?;
-                Question { request: decoded.request, stream: false, client: Client::Anthropic(decoded.style) }
+                Question { request: decoded.request, more: Vec::new(), stream: false, client: Client::Anthropic(decoded.style) }
             }
             Surface::Invoke | Surface::InvokeStream => {
                 let decoded = anthropic::downstream::request::decode(body, Purpose::Invoke)?;
-                Question { request: decoded.request, stream: surface == Surface::InvokeStream, client: Client::Invoke(decoded.style) }
+                Question { request: decoded.request, more: Vec::new(), stream: surface == Surface::InvokeStream, client: Client::Invoke(decoded.style) }
             }
             Surface::Converse | Surface::ConverseStream => {
                 let decoded = converse::downstream::request::decode(model, body)?;
-                Question { request: decoded.request, stream: surface == Surface::ConverseStream, client: Client::Converse(decoded.style) }
+                Question { request: decoded.request, more: Vec::new(), stream: surface == Surface::ConverseStream, client: Client::Converse(decoded.style) }
             }
             Surface::Embeddings | Surface::CountTokens => return Err(ApiError::new(ErrorKind::Internal, "This is no chat request.")),
         })
@@ -159,7 +165,7 @@ impl Client {
         }
         let names = NAMES.iter().find(|names| names.chat == name)?;
         match self {
-            Client::OpenAi(_) => None,
+            Client::OpenAi(_) | Client::Completions(_) => None,
             Client::Responses(_) => Some(names.responses),
             Client::Anthropic(_) | Client::Invoke(_) => Some(names.anthropic),
             Client::Converse(_) => Some(names.converse),

@@ -66,7 +66,7 @@ pub fn links(question: &Question<'_>, body: &str) -> Vec<Link> {
     let form = match question.client {
         Client::OpenAi(_) | Client::Responses(_) => Form::DataUrl,
         Client::Anthropic(_) | Client::Invoke(_) => Form::Source,
-        Client::Converse(_) => return Vec::new(),
+        Client::Converse(_) | Client::Completions(_) => return Vec::new(),
     };
     let mut found = Vec::new();
     for message in &question.request.messages {

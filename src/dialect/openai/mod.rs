@@ -1,10 +1,12 @@
-//! OpenAI Chat Completions, Responses and Embeddings: their clients, and OpenAI or whoever speaks its API as the upstream.
+//! OpenAI Chat Completions, Responses, legacy Completions and Embeddings: their clients, and OpenAI or whoever speaks its API as the upstream.
 //!
 //! Vendor pages: <https://platform.openai.com/docs/api-reference/chat>, <https://github.com/openai/openai-openapi> (version 2.3.0).
 //!
 //! Thoughts of a model have no place in that API. They travel in members that are common among gateways, and come back in the same ones: see
 //! [`downstream::response`].
 
+pub mod choices;
+pub mod completions;
 pub mod downstream;
 pub mod members;
 pub mod responses;

@@ -35,7 +35,7 @@ pub(super) fn plan(asked: &Asked<'_>, route: &Route) -> Result<Parts, ApiError> 
         (_, speaks) => match decode_count(asked.model, text(asked.body)?)? {
             Count::Converse(request) => {
                 let client = Client::Converse(converse::Style::default());
-                counted(route, speaks, Question { request: *request, stream: false, client })
+                counted(route, speaks, Question { request: *request, more: Vec::new(), stream: false, client })
             }
             Count::Invoke(body) => {
                 let inner = std::str::from_utf8(&body).map_err(|_| ApiError::invalid("input.invokeModel.body", "The body is not valid UTF-8."))?;

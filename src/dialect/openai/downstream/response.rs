@@ -72,7 +72,7 @@ pub(super) fn finish_reason(stop: &StopReason<'_>, tools: bool, style: &Style) -
 }
 
 /// The value of `usage`. Here the prompt includes what came from the cache and what went into it.
-pub(super) fn usage(usage: &Usage, out: &mut Vec<u8>) {
+pub(in crate::dialect::openai) fn usage(usage: &Usage, out: &mut Vec<u8>) {
     Object::write(out, |object| {
         object.number("prompt_tokens", usage.total_input_tokens());
         object.number("completion_tokens", usage.output_tokens);

@@ -8,6 +8,7 @@
 use super::{error, response};
 use crate::chat::{ApiError, End, Envelope, ErrorKind, Event, EventEncoder, StopReason, Usage};
 use crate::dialect::openai::Style;
+use crate::dialect::openai::choices::{Choice, Choices};
 use crate::wire::json::{Array, Object, Text, write_string, write_text, write_u64};
 use crate::wire::sse;
 
@@ -358,56 +359,32 @@ impl EventEncoder for Encoder {
     }
 }
 
-/// Writes several answers to one request as one stream: their chunks as they come, each with its choice's number, their tokens added up behind the last.
-#[derive(Debug)]
-pub struct Choices {
-    encoders: Vec<Encoder>,
-    usage: Option<Usage>,
-    /// The roles are written.
-    opened: bool,
+impl Choice for Encoder {
+    fn open(&mut self, out: &mut Vec<u8>) -> bool {
+        Encoder::open(self, out)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.state == State::Stopped
+    }
+
+    fn count(&mut self, usage: &Usage, out: &mut Vec<u8>) {
+        self.usage(usage, None, out);
+    }
+
+    fn fail(&mut self, error: &ApiError, out: &mut Vec<u8>) {
+        Encoder::fail(self, error, out);
+    }
+
+    fn silence(&mut self) {
+        self.state = State::Closed;
+    }
 }
 
-impl Choices {
-    /// An encoder for `count` answers, one at least.
-    #[must_use]
-    pub fn new(envelope: &Envelope, style: &Style, count: u32) -> Self {
-        Choices { encoders: (0..count.max(1)).map(|index| Encoder::choice(envelope, style, index)).collect(), usage: None, opened: false }
-    }
-
-    /// Appends what the client gets for one event of one answer.
-    pub fn event(&mut self, choice: usize, event: &Event<'_>, out: &mut Vec<u8>) {
-        match event {
-            Event::Usage { usage, .. } => self.usage = Some(self.usage.map_or(*usage, |sum| sum.plus(*usage))),
-            Event::Failed(error) => self.finish(&End::Failed(error.clone()), out),
-            event => {
-                // Clients put choices into a list as they come: all of them begin, in order, before one goes on.
-                if !std::mem::replace(&mut self.opened, true) {
-                    self.encoders.iter_mut().for_each(|encoder| _ = encoder.open(out));
-                }
-                if let Some(encoder) = self.encoders.get_mut(choice) {
-                    encoder.event(event, out);
-                }
-            }
-        }
-    }
-
-    /// Appends the end of the stream: complete once every answer has stopped, else an error. Calling it again writes nothing.
-    pub fn finish(&mut self, end: &End, out: &mut Vec<u8>) {
-        let stopped = self.encoders.iter().all(|encoder| encoder.state == State::Stopped);
-        let usage = self.usage.take();
-        let Some((first, others)) = self.encoders.split_first_mut() else { return };
-        match end {
-            End::Complete if stopped => {
-                if let Some(usage) = usage {
-                    first.usage(&usage, None, out);
-                }
-                first.finish(end, out);
-            }
-            End::Complete => first.fail(&ApiError::new(ErrorKind::BadUpstream, "The upstream's answer ended early."), out),
-            End::Failed(error) => first.fail(error, out),
-        }
-        others.iter_mut().for_each(|encoder| encoder.state = State::Closed);
-    }
+/// An encoder for `count` answers, one at least.
+#[must_use]
+pub fn choices(envelope: &Envelope, style: &Style, count: u32) -> Choices<Encoder> {
+    Choices::new((0..count.max(1)).map(|index| Encoder::choice(envelope, style, index)).collect())
 }
 
 #[cfg(test)]
