@@ -280,6 +280,90 @@ fn tokens_are_counted_by_whoever_runs_the_model() {
     assert_eq!((answer.status, &answer.json()["error"]["type"]), (400, &json!("invalid_request_error")), "nobody counts there");
 }
 
+/// A map whose OpenAI-type providers speak Responses themselves.
+fn speakers(upstream: &Upstream) -> Gateway {
+    let models = format!(
+        r"
+providers:
+  own: {{ type: openai, base_url: 'http://{address}/v1', api_key: sk-of-the-gateway, responses: true }}
+  azure: {{ type: azure_openai, endpoint: 'http://{address}', api_key: of-the-gateway, api_version: 2025-04-01-preview, responses: true }}
+models:
+  gpt: {{ own: gpt-5 }}
+  gpt-azure: {{ azure: deployed }}
+",
+        address = upstream.address
+    );
+    Gateway::with_models(&models, "", &[])
+}
+
+/// What only OpenAI knows, in odd spacing.
+const ODD: &str = "{ \"tools\": [{\"type\":\"web_search\"} ],\t\"input\" :\"Hi\", \"model\": \"MODEL\",\"new\":1.50 }";
+
+#[test]
+fn who_speaks_responses_gets_them_as_they_are_and_so_does_the_client() {
+    let upstream = Upstream::new();
+    let gateway = speakers(&upstream);
+    let said = r#"{ "id":"resp_theirs","object":"response", "status":"completed","output":[{"type":"web_search_call"}], "usage":{"input_tokens":7,"input_tokens_details":{"cached_tokens":2},"output_tokens":4,"total_tokens":11}}"#;
+    for (model, target, path) in [("gpt", "gpt-5", "/v1/responses"), ("gpt-azure", "deployed", "/openai/responses?api-version=2025-04-01-preview")] {
+        let mut client = gateway.connect();
+        client.call("POST", "/v1/responses", "authorization: Bearer mine\r\n", ODD.replace("MODEL", model).as_bytes());
+        let (mut far, request) = upstream.exchange();
+        assert_eq!(request.line, format!("POST {path} HTTP/1.1"));
+        assert_eq!(String::from_utf8(request.body.clone()).unwrap(), ODD.replace("MODEL", target));
+        assert!(!request.headers.iter().any(|(_, value)| value.contains("mine")), "{:?}", request.headers);
+        far.reply_closing_json(said);
+        let answer = client.answer();
+        assert_eq!((answer.status, answer.text(), answer.header("x-adit-model")), (200, said, Some(model)));
+    }
+    let served = r#"gen_ai_operation_name="chat",gen_ai_provider_name="openai",gen_ai_request_model="gpt""#;
+    gateway.wait_metrics(&[format!(r#"gen_ai_client_token_usage_sum{{{served},gen_ai_token_type="input"}} 7"#)]);
+
+    let mut client = gateway.connect();
+    client.call("POST", "/v1/responses/input_tokens", "", br#"{"model":"gpt","input":"Hi"}"#);
+    let (mut far, request) = upstream.exchange();
+    assert_eq!((request.line.as_str(), request.json()["model"].as_str()), ("POST /v1/responses/input_tokens HTTP/1.1", Some("gpt-5")));
+    far.reply_closing_json(r#"{"object":"response.input_tokens","input_tokens":3}"#);
+    assert_eq!(client.answer().json()["input_tokens"], 3);
+
+    let answer = gateway.post("/v1/responses", "", r#"{"model":"gpt","input":"Hi","background":true}"#);
+    assert_eq!((answer.status, &answer.json()["error"]["param"]), (400, &json!("background")));
+}
+
+#[test]
+fn a_stream_of_who_speaks_responses_passes_and_ends_in_words_where_it_breaks_off() {
+    let upstream = Upstream::new();
+    let gateway = speakers(&upstream);
+    let event = |kind: &str, number: u64, more: &str| format!("event: {kind}\ndata: {{\"type\": \"{kind}\",\"sequence_number\": {number}{more}}}\n\n");
+    let created = event("response.created", 0, "");
+    let delta = event("response.output_text.delta", 1, r#","delta":"first""#);
+    let usage = r#","response":{"id":"resp_theirs","status":"completed","usage":{"input_tokens":7,"output_tokens":4,"total_tokens":11}}"#;
+    let done = event("response.completed", 2, usage);
+    let ask = || {
+        let mut client = gateway.connect();
+        client.call("POST", "/v1/responses", "", br#"{"model":"gpt","input":"Hi","stream":true}"#);
+        (client, upstream.exchange().0)
+    };
+    let (mut client, mut far) = ask();
+    far.begin_sse();
+    for piece in [&created, &delta, &done] {
+        far.chunk(piece.as_bytes());
+    }
+    far.end_chunks();
+    assert_eq!(client.answer().text(), [created.as_str(), &delta, &done].concat());
+    far.close();
+    let served = r#"gen_ai_operation_name="chat",gen_ai_provider_name="openai",gen_ai_request_model="gpt""#;
+    gateway.wait_metrics(&[format!(r#"gen_ai_client_token_usage_sum{{{served},gen_ai_token_type="output"}} 4"#)]);
+
+    let (mut client, mut far) = ask();
+    far.begin_sse();
+    far.chunk(created.as_bytes());
+    far.chunk(delta.as_bytes());
+    client.read_until(b"first");
+    far.close();
+    let rest = String::from_utf8(client.read_until(b"\r\n0\r\n\r\n")).unwrap();
+    assert!(rest.contains("event: error\ndata: {\"type\":\"error\",\"sequence_number\":2,\"code\":\"upstream_error\""), "{rest}");
+}
+
 #[test]
 fn limits_count_and_the_audit_log_tells_of_responses() {
     let upstream = Upstream::new();

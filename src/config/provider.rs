@@ -36,12 +36,19 @@ pub(super) fn read(value: &Value<'_>, env: &Environment<'_>, timeouts: &Timeouts
             let base_url = base_url(&section, env, &["OPENAI_BASE_URL", "OPENAI_API_BASE"], openai::DEFAULT_BASE_URL);
             let api_key = key(&section, env, "OPENAI_API_KEY");
             let named = ["OPENAI_BASE_URL", "OPENAI_API_BASE"].iter().find_map(|name| env.get(name)).and_then(|url| Endpoint::parse(&url).ok());
-            base_url.map(|base_url| ProviderKind::OpenAi { of_environment: named.as_ref() == Some(&base_url), base_url, api_key })
+            let responses = section.flag("responses");
+            base_url.map(|base_url| ProviderKind::OpenAi {
+                of_environment: named.as_ref() == Some(&base_url),
+                responses: responses.unwrap_or_else(|| openai::is_own(&base_url)),
+                base_url,
+                api_key,
+            })
         }
         Type::AzureOpenAi => Some(ProviderKind::AzureOpenAi {
             endpoint: url(&section, "endpoint").or_else(|| env_url(env, &["AZURE_OPENAI_ENDPOINT"])),
             api_key: key(&section, env, "AZURE_OPENAI_API_KEY"),
             api_version: api_version(&section).unwrap_or_else(|| "2024-10-21".to_owned()),
+            responses: section.flag("responses").unwrap_or(false),
         }),
         Type::Anthropic => {
             let base_url = base_url(&section, env, &["ANTHROPIC_BASE_URL"], "https://api.anthropic.com");

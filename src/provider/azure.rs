@@ -14,6 +14,10 @@ pub enum Operation {
     Chat,
     /// Embeddings.
     Embeddings,
+    /// Responses; the deployment's name stands in the body whatever the version.
+    Responses,
+    /// How many tokens a Responses request has.
+    ResponseTokens,
 }
 
 impl Operation {
@@ -21,6 +25,8 @@ impl Operation {
         match self {
             Operation::Chat => "chat/completions",
             Operation::Embeddings => "embeddings",
+            Operation::Responses => "responses",
+            Operation::ResponseTokens => "responses/input_tokens",
         }
     }
 }
@@ -39,6 +45,7 @@ pub fn path(endpoint: &Endpoint, api_version: &str, deployment: &str, operation:
     match api_version {
         "v1" => format!("{prefix}/openai/v1/{segment}"),
         "preview" | "latest" => format!("{prefix}/openai/v1/{segment}?api-version={api_version}"),
+        _ if matches!(operation, Operation::Responses | Operation::ResponseTokens) => format!("{prefix}/openai/{segment}?api-version={api_version}"),
         _ => format!("{prefix}/openai/deployments/{}/{segment}?api-version={api_version}", utf8_percent_encode(deployment, SEGMENT)),
     }
 }
@@ -59,6 +66,8 @@ mod tests {
             assert_eq!(path(&Endpoint::parse(endpoint).unwrap(), version, "my gpt", Operation::Chat), expected);
         }
         let endpoint = Endpoint::parse("https://r.openai.azure.com").unwrap();
+        assert_eq!(path(&endpoint, "2025-04-01-preview", "e", Operation::Responses), "/openai/responses?api-version=2025-04-01-preview");
+        assert_eq!(path(&endpoint, "v1", "e", Operation::ResponseTokens), "/openai/v1/responses/input_tokens");
         assert_eq!(path(&endpoint, "2024-10-21", "e", Operation::Embeddings), "/openai/deployments/e/embeddings?api-version=2024-10-21");
     }
 }

@@ -16,6 +16,18 @@ pub fn chat_path(base: &Endpoint) -> String {
     format!("{}/chat/completions", base.prefix)
 }
 
+/// Path of Responses: `/v1/responses`.
+#[must_use]
+pub fn responses_path(base: &Endpoint) -> String {
+    format!("{}/responses", base.prefix)
+}
+
+/// Path of the token counts of Responses: `/v1/responses/input_tokens`.
+#[must_use]
+pub fn response_tokens_path(base: &Endpoint) -> String {
+    format!("{}/responses/input_tokens", base.prefix)
+}
+
 /// Path of Embeddings: `/v1/embeddings`.
 #[must_use]
 pub fn embeddings_path(base: &Endpoint) -> String {

@@ -132,10 +132,10 @@ fn last_event(dialect: Dialect, exchange: &mut Exchange, error: ApiError) -> Byt
         }
         Stage::Relay { tap, .. } => {
             exchange.facts = tap.facts();
-            if exchange.stream { stream_error(dialect, &error).into() } else { Bytes::new() }
+            if exchange.stream { stream_error(dialect, &error, tap.events()).into() } else { Bytes::new() }
         }
         // The head went out ahead of the upstream's, with a keep-alive.
-        Stage::Waiting | Stage::Refused { .. } if exchange.stream => stream_error(dialect, &error).into(),
+        Stage::Waiting | Stage::Refused { .. } if exchange.stream => stream_error(dialect, &error, 0).into(),
         _ => Bytes::new(),
     }
 }

@@ -4,12 +4,14 @@
 //!                 OpenAI-type          Anthropic, Claude on Vertex    Claude on Bedrock         other on Bedrock
 //! Chat            relay                translate (n: fan out)         translate (n: fan out)    translate (n: fan out)
 //! Completions     translate            translate                      translate                 translate    (several prompts, n: fan out)
-//! Responses       translate            translate                      translate                 translate
+//! Responses       relay if it speaks   translate                      translate                 translate
+//!                 it, else translate
 //! Messages        translate            relay                          reframe                   translate
 //! Converse        translate            translate                      relay                     relay
 //! Invoke          translate            translate                      relay                     relay
 //! Embeddings      relay                400 (Vertex: fan out)          —                         fan out
-//! token counts    400                  relay, translate               relay, translate          relay, translate
+//! token counts    400, or relay as     relay, translate               relay, translate          relay, translate
+//!                 for Responses
 //! ```
 //!
 //! A pure function of the request, the snapshot and the target; nothing is sent here.
@@ -27,6 +29,7 @@ use http::{Method, StatusCode};
 
 use crate::chat::{ApiError, Encoded, Envelope, ErrorKind, Ledger, Options, Policy};
 use crate::config::snapshot::{Provider, ProviderKind, Target};
+use crate::dialect::openai::responses::request::refuse_background;
 use crate::dialect::{Dialect, Surface, converse};
 use crate::ops::upstreams::Upstream;
 use crate::policy::route::Route;
@@ -36,7 +39,7 @@ use crate::proxy::headers::{native_request, relayed_request};
 use crate::translate::relay::Watched;
 use crate::translate::{self, Api, Client, Question, Translation};
 use crate::wire::eventstream;
-use crate::wire::json::{Edit, pick, splice};
+use crate::wire::json::{Edit, Kind, pick, splice};
 
 pub(super) use embeddings::{Vectors, encode as encode_embeddings, read as read_embeddings};
 
@@ -169,6 +172,8 @@ pub(super) fn plan(asked: &Asked<'_>, route: Route, upstream: Arc<Upstream>) -> 
     let target = Arc::clone(&route.target);
     let parts = match (asked.surface, speaks(&target)) {
         (Surface::ChatCompletions, Speaks::OpenAi) => relay_chat(asked, &target, azure::Operation::Chat)?,
+        (Surface::Responses, _) if target.provider.speaks_responses() => relay_responses(asked, &target)?,
+        (Surface::CountResponses, _) if target.provider.speaks_responses() => relay_chat(asked, &target, azure::Operation::ResponseTokens)?,
         (Surface::Messages, Speaks::Anthropic) => claude::relay(asked, &target)?,
         (Surface::Messages, Speaks::Bedrock) if target.speaks_messages() => claude::reframe(asked, &target)?,
         (Surface::Converse | Surface::ConverseStream | Surface::Invoke | Surface::InvokeStream, Speaks::Bedrock) => relay_bedrock(asked, &target)?,
@@ -300,7 +305,7 @@ fn model_edit<'e>(asked: &Asked<'_>, model: &str, json: &'e mut String) -> Vec<E
     std::iter::once(Edit::Set("model", json)).chain(stream).collect()
 }
 
-/// Chat Completions and Embeddings to whoever speaks them.
+/// Chat Completions, Responses and Embeddings to whoever speaks them.
 fn relay_chat(asked: &Asked<'_>, target: &Target, operation: azure::Operation) -> Result<Parts, ApiError> {
     let mut json = String::new();
     let (path, edits) = match &target.provider.kind {
@@ -317,10 +322,17 @@ fn relay_chat(asked: &Asked<'_>, target: &Target, operation: azure::Operation) -
             let path = match operation {
                 azure::Operation::Chat => openai::chat_path(base_url),
                 azure::Operation::Embeddings => openai::embeddings_path(base_url),
+                azure::Operation::Responses => openai::responses_path(base_url),
+                azure::Operation::ResponseTokens => openai::response_tokens_path(base_url),
             };
             (path, model_edit(asked, &target.model, &mut json))
         }
         _ => return Err(unusable()),
+    };
+    let watched = match operation {
+        azure::Operation::Chat | azure::Operation::Embeddings => Watched::OpenAi,
+        azure::Operation::Responses => Watched::Responses,
+        azure::Operation::ResponseTokens => Watched::Nothing,
     };
     let mut headers = with_relayed(json_headers(), asked.headers);
     headers.push(accept(asked.stream, "text/event-stream"));
@@ -329,9 +341,17 @@ fn relay_chat(asked: &Asked<'_>, target: &Target, operation: azure::Operation) -
         body: edited(asked.body, &edits)?,
         stream: asked.stream,
         dropped: Vec::new(),
-        answer: Answer::Relay { watched: Watched::OpenAi, api: Api::OpenAi, native: false },
+        answer: Answer::Relay { watched, api: Api::OpenAi, native: false },
         fan: None,
     })
+}
+
+/// Responses to whoever speaks them. What is made in the background would be fetched, and counted, by nobody here.
+fn relay_responses(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiError> {
+    let text = text(asked.body)?;
+    let [background] = pick(text, ["background"]).map_err(|syntax| crate::chat::read::malformed(text, syntax))?;
+    refuse_background(background.filter(|raw| raw.kind() != Kind::Null))?;
+    relay_chat(asked, target, azure::Operation::Responses)
 }
 
 fn unusable() -> ApiError {

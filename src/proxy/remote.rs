@@ -59,6 +59,7 @@ enum Wants {
 
 fn wants(surface: Surface, target: &Target) -> Wants {
     match (surface, speaks(target)) {
+        (Surface::Responses | Surface::CountResponses, _) if target.provider.speaks_responses() => Wants::Nothing,
         (Surface::ChatCompletions | Surface::Responses | Surface::CountResponses | Surface::Messages | Surface::CountMessages, Speaks::Bedrock) => Wants::All,
         (Surface::Responses | Surface::Messages | Surface::CountMessages | Surface::Invoke | Surface::InvokeStream, Speaks::OpenAi) => Wants::Documents,
         (

@@ -436,7 +436,7 @@ fn final_error(error: ApiError, body: &mut Option<Bytes>, ctx: &mut Ctx) {
     let Some(exchange) = ctx.exchange.as_mut() else { return };
     exchange.stage = Stage::Done;
     let out = if exchange.control.head_out() {
-        stream_error(dialect, &error)
+        stream_error(dialect, &error, 0)
     } else {
         let out = dialect.error_body(&error, &ctx.request_id);
         exchange.control.patch_head(HeadPatch {

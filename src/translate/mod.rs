@@ -142,16 +142,16 @@ pub fn keep_alive(dialect: Dialect) -> Option<&'static [u8]> {
     }
 }
 
-/// The last words of a stream that failed, in a client's dialect, between two events.
+/// The last words of a stream that failed, in a client's dialect, between two events; so many have passed, where the dialect numbers them.
 #[must_use]
-pub fn stream_error(dialect: Dialect, error: &ApiError) -> Vec<u8> {
+pub fn stream_error(dialect: Dialect, error: &ApiError, events: u64) -> Vec<u8> {
     let mut out = Vec::new();
     let envelope = Envelope { id: String::new(), model: String::new(), created: 0 };
     let client = match dialect {
         Dialect::OpenAi => Client::OpenAi(openai::Style::default()),
         // Whether an answer was begun, and as which, is not known here.
         Dialect::Responses => {
-            openai::responses::stream::write_error(error, 0, &mut out);
+            openai::responses::stream::write_error(error, events, &mut out);
             return out;
         }
         Dialect::Anthropic => Client::Anthropic(anthropic::Style::default()),

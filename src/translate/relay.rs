@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::chat::{Event, EventDecoder, Restore, Usage};
+use crate::dialect::openai::responses::tap as responses;
 use crate::dialect::{anthropic, converse, openai};
 use crate::translate::reframe::Unwrapped;
 use crate::translate::stream::Progress;
@@ -17,6 +18,8 @@ const MOST: usize = 32 * 1024 * 1024;
 pub enum Watched {
     /// OpenAI's, chat and embeddings.
     OpenAi,
+    /// OpenAI's, Responses.
+    Responses,
     /// Anthropic's.
     Anthropic,
     /// Bedrock Converse's.
@@ -32,6 +35,7 @@ pub struct Opening(Reads);
 
 enum Reads {
     Events(Box<dyn EventDecoder>),
+    Responses(responses::Opening),
     Frames { frames: Box<Unwrapped>, scratch: Vec<u8> },
 }
 
@@ -43,6 +47,7 @@ impl Opening {
         let frames = media_type.starts_with(eventstream::CONTENT_TYPE);
         Some(Opening(match watched {
             Watched::OpenAi if events => Reads::Events(Api::OpenAi.decoder(Restore::default())),
+            Watched::Responses if events => Reads::Responses(responses::Opening::default()),
             Watched::Anthropic if events => Reads::Events(Api::Anthropic.decoder(Restore::default())),
             Watched::Converse if frames => Reads::Events(Api::Converse.decoder(Restore::default())),
             Watched::Invoke if frames => Reads::Frames { frames: Box::default(), scratch: Vec::new() },
@@ -65,6 +70,11 @@ impl Opening {
                 });
                 progress
             }
+            Reads::Responses(opening) => match opening.push(piece) {
+                responses::Beginning::Opening => Progress::Opening,
+                responses::Beginning::Content => Progress::Content,
+                responses::Beginning::Failed(error) => Progress::Failed(error),
+            },
             Reads::Frames { frames, scratch } => {
                 frames.push(piece, scratch);
                 scratch.clear();
@@ -94,6 +104,7 @@ pub struct Tap {
 #[derive(Debug)]
 enum Kind {
     OpenAi(openai::upstream::stream::UsageTap),
+    Responses(responses::Tap),
     Anthropic(anthropic::upstream::stream::UsageTap),
     Converse(converse::upstream::stream::UsageTap),
     Invoke { frames: Box<Unwrapped>, scratch: Vec<u8> },
@@ -109,6 +120,7 @@ impl Tap {
         let frames = media_type.starts_with(eventstream::CONTENT_TYPE);
         let kind = match watched {
             Watched::OpenAi if events => Kind::OpenAi(openai::upstream::stream::UsageTap::new()),
+            Watched::Responses if events => Kind::Responses(responses::Tap::default()),
             Watched::Anthropic if events => Kind::Anthropic(anthropic::upstream::stream::UsageTap::new()),
             Watched::Converse if frames => Kind::Converse(converse::upstream::stream::UsageTap::new()),
             Watched::Invoke if frames => Kind::Invoke { frames: Box::default(), scratch: Vec::new() },
@@ -128,6 +140,7 @@ impl Tap {
         }
         match &mut self.kind {
             Kind::OpenAi(tap) => tap.push(piece),
+            Kind::Responses(tap) => tap.push(piece),
             Kind::Anthropic(tap) => tap.push(piece),
             Kind::Converse(tap) => tap.push(piece),
             Kind::Invoke { frames, scratch } => {
@@ -155,11 +168,17 @@ impl Tap {
     #[must_use]
     pub fn is_between_events(&self) -> bool {
         match &self.kind {
-            Kind::OpenAi(_) | Kind::Anthropic(_) => self.blank,
+            Kind::OpenAi(_) | Kind::Responses(_) | Kind::Anthropic(_) => self.blank,
             Kind::Converse(tap) => tap.is_between_frames(),
             Kind::Invoke { frames, .. } => frames.is_between_frames(),
             Kind::Body { .. } | Kind::Nothing => false,
         }
+    }
+
+    /// How many events have passed, where the dialect numbers them.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        if let Kind::Responses(tap) = &self.kind { tap.events() } else { 0 }
     }
 
     /// What was learned.
@@ -167,6 +186,7 @@ impl Tap {
     pub fn facts(&self) -> Facts {
         let (usage, stop) = match &self.kind {
             Kind::OpenAi(tap) => (tap.usage(), tap.stop()),
+            Kind::Responses(tap) => (tap.told().usage, tap.told().stop),
             Kind::Anthropic(tap) => (tap.usage(), tap.stop()),
             Kind::Converse(tap) => (tap.usage(), tap.stop()),
             Kind::Invoke { frames, .. } => return frames.facts(),
@@ -189,6 +209,10 @@ fn body(watched: Watched, pieces: &[Bytes]) -> (Option<Usage>, Option<&'static s
     let Ok(text) = std::str::from_utf8(bytes) else { return (None, None) };
     match watched {
         Watched::OpenAi => openai::upstream::response::usage(text),
+        Watched::Responses => {
+            let told = responses::told(text);
+            (told.usage, told.stop)
+        }
         Watched::Anthropic | Watched::Invoke => anthropic::upstream::response::usage(text),
         Watched::Converse => converse::upstream::response::usage(text),
         Watched::Nothing => (None, None),

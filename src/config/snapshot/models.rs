@@ -137,6 +137,12 @@ impl Provider {
         }
     }
 
+    /// Whether it speaks OpenAI Responses itself.
+    #[must_use]
+    pub fn speaks_responses(&self) -> bool {
+        matches!(self.kind, ProviderKind::OpenAi { responses: true, .. } | ProviderKind::AzureOpenAi { responses: true, .. })
+    }
+
     /// The Bedrock part, if it is Bedrock.
     #[must_use]
     pub fn bedrock(&self) -> Option<&Bedrock> {
@@ -226,6 +232,8 @@ pub enum ProviderKind {
         api_key: Option<Secret>,
         /// The environment names it (`OPENAI_BASE_URL`): whoever does that means it for any model that nobody else knows.
         of_environment: bool,
+        /// It speaks Responses.
+        responses: bool,
     },
     /// OpenAI's models on Azure.
     AzureOpenAi {
@@ -235,6 +243,8 @@ pub enum ProviderKind {
         api_key: Option<Secret>,
         /// The `api-version` query parameter.
         api_version: String,
+        /// It speaks Responses, by that version.
+        responses: bool,
     },
     /// Anthropic.
     Anthropic {

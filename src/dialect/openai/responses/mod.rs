@@ -1,4 +1,4 @@
-//! OpenAI Responses: its clients. Requests are read; answers, streams and what is kept of both are written.
+//! OpenAI Responses: its clients. Requests are read; answers and streams are written. Those of providers that speak the API pass, and are listened to ([`tap`]).
 //!
 //! An answer is a list of items: messages, tool calls and thoughts, each with an id that begins with its kind and holds the answer's own, so that an item is
 //! found where its answer is kept: `resp_<id>`, `msg_<id>_0`, `fc_<id>_1`. Errors have the shape of OpenAI's other APIs.
@@ -14,6 +14,7 @@ pub mod request;
 pub mod response;
 pub mod seal;
 pub mod stream;
+pub mod tap;
 
 use std::sync::Arc;
 

@@ -57,6 +57,18 @@ pub fn decode(body: &str) -> Result<Decoded<'_>, ApiError> {
     reading.finish()
 }
 
+/// Refuses work in the background, for which there is nobody here to ask again.
+///
+/// # Errors
+/// 400.
+pub fn refuse_background(member: Option<Raw<'_>>) -> Result<(), ApiError> {
+    let path = Path::Root.key("background");
+    match boolean(member, &path)? {
+        Some(true) => Err(wrong_value(&path, "responses are not made in the background here: leave it out, and wait for the answer or stream it")),
+        _ => Ok(()),
+    }
+}
+
 flat! {
     /// Every member of the API but the lists that are read in place.
     struct Wire {
@@ -208,10 +220,7 @@ impl<'a> Reading<'a> {
     /// Members without which the answer would not be what the client takes it for.
     fn refuse(&self) -> Result<(), ApiError> {
         let wire = &self.wire;
-        let path = Path::Root.key("background");
-        if boolean(wire.background, &path)? == Some(true) {
-            return Err(wrong_value(&path, "responses are not made in the background here: leave it out, and wait for the answer or stream it"));
-        }
+        refuse_background(wire.background)?;
         if wire.conversation.is_some() {
             return Err(wrong_value(
                 &Path::Root.key("conversation"),
