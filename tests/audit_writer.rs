@@ -129,6 +129,33 @@ fn a_log_that_is_behind_drops_lines_and_counts_each() {
 }
 
 #[test]
+fn bodies_of_a_log_that_is_behind_are_cut_before_requests_have_no_room() {
+    const BODY: usize = 20_000;
+    const REQUESTS: usize = 60;
+    let upstream = Upstream::new();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let log = pipe(&path);
+    let extra = format!("audit: {{ path: '{}', bodies: full }}\noverload: {{ max_buffered_bytes: {} }}", path.display(), 20 * BODY);
+    let mut gateway = Gateway::start(upstream.address, &extra);
+    let body = format!(r#"{{"model":"nobody-has-it","messages":[{{"role":"user","content":"{}"}}]}}"#, "x".repeat(BODY));
+    for _ in 0..REQUESTS {
+        assert_eq!(gateway.chat(&body).status, 404);
+    }
+    let reading = std::thread::spawn(move || {
+        let lines = BufReader::new(log).lines();
+        lines.map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap()["request"]["cut_bytes"].as_u64().unwrap()).collect::<Vec<_>>()
+    });
+    stop(&mut gateway);
+    let cut = reading.join().unwrap();
+    let whole = cut.iter().take_while(|cut| **cut == 0).count();
+    // Half of the room, and what is in the pipe and the batch by now.
+    assert!(whole >= 8 && whole < REQUESTS, "{cut:?}");
+    assert!(cut[whole..].iter().any(|cut| *cut == body.len() as u64), "{cut:?}");
+    assert_eq!(cut.len(), REQUESTS);
+}
+
+#[test]
 fn a_log_that_must_lose_nothing_holds_requests_up() {
     // What waits is in the queue, in the batch that is being written, or a request that is held up: of the first there are 8192, and the second is 64 KiB.
     let (asked, lines, dropped) = held_up("block", 192, |standing| standing.requests > standing.written + standing.dropped + 8192 + 128);

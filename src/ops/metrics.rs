@@ -223,7 +223,7 @@ impl Metrics {
                 lines("adit_audit_errors_total", "Failures to open, write or rename the audit log. Each is tried again.")?,
             ]),
             budget_write_errors: Mutex::new(lines("adit_budget_write_errors_total", "Failures to write down what users have spent. Each is tried again.")?),
-            buffered: gauge("adit_buffered_bytes", "Bytes of requests and whole answers in memory.")?,
+            buffered: gauge("adit_buffered_bytes", "Bytes of requests, whole answers and bodies for the audit log in memory.")?,
             target_state,
             issuer_keys: gauge("adit_token_issuer_keys", "Keys of the token issuer that count.")?,
             issuer_fetches,

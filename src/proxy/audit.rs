@@ -47,7 +47,9 @@ impl Bodies {
             AuditBodies::Redacted => Telling::Redacted,
             AuditBodies::Full => Telling::Full,
         };
-        shared.audit.is_kept().then(|| Box::new(Bodies::new(telling, audit.max_body_bytes, shared.load.held(), process.overload.clone())))
+        // Lines that wait for a disk must not keep requests out: the other half is theirs.
+        let bounds = Overload { max_buffered_bytes: process.overload.max_buffered_bytes / 2, ..process.overload };
+        shared.audit.is_kept().then(|| Box::new(Bodies::new(telling, audit.max_body_bytes, shared.load.held(), bounds)))
     }
 
     fn new(telling: Telling, most: usize, held: Held, bounds: Overload) -> Self {
