@@ -54,7 +54,9 @@ pub fn is_deterministic(surface: Surface, body: &str) -> bool {
         Surface::Embeddings => true,
         Surface::Converse | Surface::ConverseStream => json::pick(body, ["inferenceConfig"])
             .is_ok_and(|[config]| config.is_some_and(|config| json::pick(config.as_str(), ["temperature"]).is_ok_and(|[t]| is_zero(t)))),
-        Surface::ChatCompletions | Surface::Messages => json::pick(body, ["temperature"]).is_ok_and(|[temperature]| is_zero(temperature)),
+        Surface::ChatCompletions | Surface::Completions | Surface::Responses | Surface::Messages => {
+            json::pick(body, ["temperature"]).is_ok_and(|[temperature]| is_zero(temperature))
+        }
         _ => false,
     }
 }
@@ -62,16 +64,13 @@ pub fn is_deterministic(surface: Surface, body: &str) -> bool {
 /// Whether answers of a surface can be kept at all.
 #[must_use]
 pub fn is_kept(surface: Surface) -> bool {
-    matches!(
-        surface,
-        Surface::ChatCompletions
-            | Surface::Messages
-            | Surface::Converse
-            | Surface::ConverseStream
-            | Surface::Embeddings
-            | Surface::Invoke
-            | Surface::InvokeStream
-    )
+    !matches!(surface, Surface::CountMessages | Surface::CountResponses | Surface::CountTokens)
+}
+
+/// Whether a request leaves nothing behind but its answer: a response that is stored has an id of its own, by which its client asks for it.
+#[must_use]
+pub fn is_pure(surface: Surface, body: &str) -> bool {
+    surface != Surface::Responses || json::pick(body, ["store"]).is_ok_and(|[store]| store.and_then(Raw::bool) == Some(false))
 }
 
 /// Surfaces that ask the same and differ in how the answer comes share a name.
@@ -167,8 +166,18 @@ mod tests {
             (Surface::Embeddings, r#"{"input":"a"}"#, true),
             (Surface::Invoke, r#"{"temperature":0}"#, false),
             (Surface::ChatCompletions, "{", false),
+            (Surface::Responses, r#"{"temperature":0}"#, true),
+            (Surface::Completions, r#"{"temperature":0}"#, true),
         ] {
             assert_eq!(is_deterministic(surface, body), expected, "{surface:?} {body}");
+        }
+        for (surface, body, expected) in [
+            (Surface::Responses, "{}", false),
+            (Surface::Responses, r#"{"store":true}"#, false),
+            (Surface::Responses, r#"{"store":false}"#, true),
+            (Surface::ChatCompletions, r#"{"store":true}"#, true),
+        ] {
+            assert_eq!(is_pure(surface, body), expected, "{surface:?} {body}");
         }
     }
 

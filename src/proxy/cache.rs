@@ -19,7 +19,7 @@ use crate::chat::{Envelope, Restore, Usage};
 use crate::dialect::Surface;
 use crate::ops::cache::{Entry, Form, Found, Lead};
 use crate::ops::load::Held;
-use crate::policy::cache::{Key, Scope, Wish, is_deterministic, is_kept};
+use crate::policy::cache::{Key, Scope, Wish, is_deterministic, is_kept, is_pure};
 use crate::proxy::Shared;
 use crate::proxy::brand::{brand, stream_headers, tell_dropped};
 use crate::proxy::ctx::{Ctx, Exchange};
@@ -73,7 +73,11 @@ pub(super) async fn look(shared: &Shared, tries: &Tries, head: &RequestHeader, c
     let wish = Wish::read(texts(&head.headers, header::CACHE_CONTROL.as_str()));
     let settings = cache.settings();
     let is_told = texts(&head.headers, HEADER).any(|value| value.eq_ignore_ascii_case("on"));
-    if !(wish.read || wish.write) || saved.repeated || !(is_told || !settings.deterministic_only || is_deterministic(saved.surface, text)) {
+    if !(wish.read || wish.write)
+        || saved.repeated
+        || !is_pure(saved.surface, text)
+        || !(is_told || !settings.deterministic_only || is_deterministic(saved.surface, text))
+    {
         return None;
     }
     let key = key(settings.shared, saved, text, tries, &head.headers, ctx)?;
@@ -116,6 +120,11 @@ fn key(is_shared: bool, saved: &Saved, text: &str, tries: &Tries, headers: &Head
     Key::of(&Scope { user, surface: saved.surface, model: &ctx.model, circumstances: &circumstances }, text)
 }
 
+/// Whether streams of a surface tell of their tokens only where they are asked to.
+fn tells_usage_if_asked(surface: Surface) -> bool {
+    matches!(surface, Surface::ChatCompletions | Surface::Completions)
+}
+
 /// Whether a stream of OpenAI's is to tell of its tokens.
 fn wants_usage(text: &str) -> bool {
     let options = json::pick(text, ["stream_options"]).ok().and_then(|[options]| options);
@@ -128,7 +137,7 @@ fn render(entry: &Entry, saved: &Saved, text: &str, ctx: &Ctx) -> Option<Bytes> 
     let surface = saved.surface;
     match entry.form {
         Form::Whole if !saved.stream => return Some(entry.body.clone()),
-        Form::Stream { usage } if saved.stream && (surface != Surface::ChatCompletions || usage == wants_usage(text)) => return Some(entry.body.clone()),
+        Form::Stream { usage } if saved.stream && (!tells_usage_if_asked(surface) || usage == wants_usage(text)) => return Some(entry.body.clone()),
         _ => {}
     }
     let is_one = json::pick(text, ["n"]).is_ok_and(|[n]| n.and_then(json::Raw::number).is_none_or(|n| n <= 1.0));
