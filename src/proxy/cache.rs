@@ -19,11 +19,12 @@ use crate::chat::{Envelope, Restore, Usage};
 use crate::dialect::Surface;
 use crate::ops::cache::{Entry, Form, Found, Lead};
 use crate::ops::load::Held;
-use crate::policy::cache::{Key, Scope, Wish, is_deterministic, is_kept, is_pure};
+use crate::policy::cache::{Key, Wish};
 use crate::proxy::Shared;
 use crate::proxy::brand::{brand, stream_headers, tell_dropped};
 use crate::proxy::ctx::{Ctx, Exchange};
 use crate::proxy::tries::{Saved, Tries};
+use crate::translate::sameness::{Scope, is_deterministic, is_kept, is_pure};
 use crate::translate::{Api, Client, Question, Translation};
 use crate::wire::json;
 
@@ -117,7 +118,7 @@ fn key(is_shared: bool, saved: &Saved, text: &str, tries: &Tries, headers: &Head
     circumstances.append(&mut telling);
     let circumstances: Vec<&str> = circumstances.iter().map(String::as_str).collect();
     let user = ctx.principal.as_ref().map(|principal| principal.name.as_ref()).filter(|_| !is_shared);
-    Key::of(&Scope { user, surface: saved.surface, model: &ctx.model, circumstances: &circumstances }, text)
+    Scope { user, surface: saved.surface, model: &ctx.model, circumstances: &circumstances }.hash(text).map(Key)
 }
 
 /// Whether streams of a surface tell of their tokens only where they are asked to.

@@ -13,6 +13,7 @@ pub mod reframe;
 pub mod relay;
 pub mod remote;
 pub mod replay;
+pub mod sameness;
 pub mod stream;
 
 use crate::chat::{ApiError, End, Envelope, EventDecoder, EventEncoder, Response, Restore, StopReason, Usage};
