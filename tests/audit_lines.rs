@@ -1,5 +1,5 @@
 //! One line of the audit log for each API of clients and each outcome: `tests/golden/audit/<dialect>/<outcome>.json`. `ADIT_UPDATE_GOLDEN=1` rewrites them; read the
-//! difference before you commit it. Times are masked.
+//! difference before you commit it. Times and random ids are masked.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,6 +10,7 @@ use std::path::Path;
 
 use common::audit::{lines, stop};
 use common::{Client, Gateway, Upstream};
+use regex::Regex;
 use serde_json::Value;
 
 const KEY: &str = "obviously-not-a-key-of-alice-00000000";
@@ -43,12 +44,18 @@ struct Api {
     bad: &'static str,
 }
 
-const APIS: [Api; 3] = [
+const APIS: [Api; 4] = [
     Api {
         dialect: "openai",
         path: "/v1/chat/completions",
         good: r#"{"model":"small","stream":true,"seed":7,"messages":[{"role":"user","content":"Hi Bob"}]}"#,
         bad: r#"{"model":"small","messages":"Hi Bob"}"#,
+    },
+    Api {
+        dialect: "responses",
+        path: "/v1/responses",
+        good: r#"{"model":"small","stream":true,"store":false,"input":"Hi Bob"}"#,
+        bad: r#"{"model":"small","input":7}"#,
     },
     Api {
         dialect: "anthropic",
@@ -120,7 +127,7 @@ fn begin(far: &mut Client) {
     far.delta("Hello");
 }
 
-/// Without what differs from run to run: times.
+/// Without what differs from run to run: times, and the ids that OpenAI's Responses get from us.
 fn masked(mut line: Value) -> Value {
     for name in ["time", "duration_ms", "first_token_ms"] {
         if !line[name].is_null() {
@@ -128,10 +135,8 @@ fn masked(mut line: Value) -> Value {
         }
     }
     if let Some(text) = line["response"]["text"].as_str() {
-        let mut parts = text.split(r#""created":"#);
-        let first = parts.next().unwrap().to_owned();
-        let text = parts.fold(first, |text, part| text + r#""created":0"# + part.trim_start_matches(|c: char| c.is_ascii_digit()));
-        line["response"]["text"] = text.into();
+        let times = Regex::new(r#""(created|created_at|completed_at)":[0-9]+"#).unwrap().replace_all(text, r#""$1":0"#);
+        line["response"]["text"] = Regex::new("_[0-9a-f]{32}").unwrap().replace_all(&times, "_masked").into();
     }
     line
 }

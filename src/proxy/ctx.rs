@@ -188,7 +188,7 @@ impl Ctx {
         &self.current.snapshot.process
     }
 
-    /// A piece of the answer's body is written to the client.
+    /// A piece of the answer's body is written to the client. Whoever writes one says so here, or an audit log with bodies does not know of it.
     pub(super) fn answers(&mut self, piece: &[u8]) {
         if self.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone()) {
             return;
