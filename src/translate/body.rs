@@ -19,7 +19,7 @@ impl Translation {
     }
 
     /// Writes a whole answer in the client's dialect.
-    pub(super) fn write(&self, response: &Response<'_>, elapsed_ms: u64, out: &mut Vec<u8>) {
+    pub(in crate::translate) fn write(&self, response: &Response<'_>, elapsed_ms: u64, out: &mut Vec<u8>) {
         match &self.client {
             Client::OpenAi(style) => openai::downstream::response::encode(response, &self.envelope, style, out),
             Client::Completions(style) => openai::completions::response::encode(std::slice::from_ref(response), &self.envelope, style, out),

@@ -4,6 +4,7 @@
 //! chosen. The answer's way is what the rest of this folder holds: [`Translation`] gives whole bodies ([`body`]) and streams ([`stream`]); [`relay`] watches what
 //! passes untouched; [`reframe`] puts one dialect from one framing into another. [`audit`] is what may be told of either way's bodies.
 
+pub mod approach;
 pub mod audit;
 pub mod body;
 pub mod choices;
