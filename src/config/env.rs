@@ -71,19 +71,6 @@ impl<'e> Environment<'e> {
         self.checked(name, &text, "true or false", value)
     }
 
-    /// The same for a feature that is not built: true is a mistake.
-    pub(super) fn switched_on(&self, name: &str) -> Option<bool> {
-        let on = self.flag(name);
-        if on == Some(true) {
-            self.unavailable(name);
-        }
-        on
-    }
-
-    pub(super) fn unavailable(&self, name: &str) {
-        self.mistakes.add_unplaced(name, "not available in this version");
-    }
-
     /// Notes a mistake that is not about one unreadable value.
     pub(super) fn mistake(&self, name: &str, message: impl Into<String>) {
         self.mistakes.add_unplaced(name, message);

@@ -58,7 +58,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
     let redis = redis(keys, env);
     let remote_files = remote_files(keys);
     let cache = keys.section("cache", cache).flatten();
-    env.switched_on("ENABLE_OPTILLM");
+    let optillm = super::optillm::read(keys, env, &timeouts);
     let trusted_proxies = keys.get("trusted_proxies").map(|list| networks(&list)).unwrap_or_default();
     let overload = keys.section("overload", overload).unwrap_or_else(default_overload);
     let access_log = keys.section("access_log", |section| {
@@ -83,6 +83,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
         redis,
         cache,
         remote_files,
+        optillm,
         trusted_proxies,
         overload,
         access_log: access_log.flatten().unwrap_or(AccessLog::Text),

@@ -22,6 +22,7 @@ mod keys;
 mod mistake;
 mod models;
 mod open;
+mod optillm;
 mod provider;
 mod secret;
 pub mod snapshot;

@@ -176,12 +176,13 @@ fn role(section: &Section<'_>) -> Option<AwsRole> {
 }
 
 /// A URL, where empty counts as missing.
-fn url(section: &Section<'_>, name: &'static str) -> Option<Endpoint> {
+pub(super) fn url(section: &Section<'_>, name: &'static str) -> Option<Endpoint> {
     section.text_or_empty(name)?;
     section.get(name)?.endpoint()
 }
 
-fn env_url(env: &Environment<'_>, names: &[&str]) -> Option<Endpoint> {
+/// A URL of the first of these variables that is set.
+pub(super) fn env_url(env: &Environment<'_>, names: &[&str]) -> Option<Endpoint> {
     let (name, text) = names.iter().find_map(|name| env.get(name).map(|text| (*name, text)))?;
     match Endpoint::parse(&text) {
         Ok(endpoint) => Some(endpoint),

@@ -11,11 +11,13 @@ use super::{FileRead, Secret};
 
 mod access;
 mod models;
+mod optillm;
 mod remote;
 mod tls;
 
 pub use access::*;
 pub use models::*;
+pub use optillm::*;
 pub use remote::*;
 pub use tls::*;
 
@@ -64,6 +66,8 @@ pub struct Process {
     pub cache: Option<Cache>,
     /// URLs of images and files in requests; `None`: they are refused where the model can't fetch them itself.
     pub remote_files: Option<RemoteFiles>,
+    /// Approaches that ask a model more than once; `None`: a name such as `moa-x` is just a name.
+    pub optillm: Option<Optillm>,
     /// Networks whose `x-forwarded-for` is believed.
     pub trusted_proxies: Vec<Network>,
     /// When to turn requests away.

@@ -25,6 +25,7 @@ redis: null
 on_redis_failure: local
 trusted_proxies: [10.0.0.0/8, "::1"]
 remote_files: { enabled: false, allow: ["*.example.com"], max_bytes: 10485760, timeout: 10s }
+optillm: { enabled: false, base_url: "http://127.0.0.1:8000/v1", max_calls: 32, concurrency: 5 }
 overload: { max_requests: 20000, max_buffered_bytes: 1073741824 }
 access_log: { format: json }
 stream: { keepalive: null }

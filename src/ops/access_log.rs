@@ -53,6 +53,10 @@ pub struct Line<'a> {
     pub upstream_request_id: Option<&'a str>,
     /// How many upstream tries.
     pub attempts: u32,
+    /// The id of the request that it is a call for.
+    pub parent: Option<&'a str>,
+    /// The approach that was asked for, and the calls that it took.
+    pub approach: Option<(&'a str, u32)>,
     /// Those that failed before the last one: `provider:status`, with commas; `connect` and `timeout` for what has no status. Empty: none.
     pub tries: &'a str,
     /// Tokens, where known.
@@ -100,6 +104,12 @@ impl Line<'_> {
         }
         if let Some((provider, target)) = self.target {
             let _ = write!(out, " provider={provider} target={} attempts={}", Shown(target), self.attempts);
+        }
+        if let Some((approach, calls)) = self.approach {
+            let _ = write!(out, " approach={} calls={calls}", Shown(approach));
+        }
+        if let Some(parent) = self.parent {
+            let _ = write!(out, " parent={}", Shown(parent));
         }
         if !self.tries.is_empty() {
             let _ = write!(out, " failed_tries={}", self.tries);
@@ -149,6 +159,9 @@ impl Line<'_> {
             provider: self.target.map(|(provider, _)| provider),
             target: self.target.map(|(_, target)| target),
             attempts: self.target.map(|_| self.attempts),
+            approach: self.approach.map(|(approach, _)| approach),
+            calls: self.approach.map(|(_, calls)| calls),
+            parent: self.parent,
             failed_tries: Some(self.tries).filter(|tries| !tries.is_empty()),
             upstream_request_id: self.upstream_request_id,
             first_token_ms: self.first_token.map(tenths),
@@ -186,6 +199,12 @@ struct Json<'a> {
     target: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approach: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    calls: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     failed_tries: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -250,6 +269,8 @@ pub(crate) mod tests {
             target: Some(("bedrock", "anthropic.claude")),
             upstream_request_id: Some("u-1"),
             attempts: 1,
+            approach: Some(("re2&moa", 6)),
+            parent: None,
             tries: "",
             usage: Some(Usage { input_tokens: 2, output_tokens: 3, ..Usage::default() }),
             nano_usd: Some(1_000_000_700),
@@ -268,7 +289,7 @@ pub(crate) mod tests {
         let text = line().text();
         assert!(!text.contains('\n'), "{text}");
         assert!(text.contains(r#" model="m\n\"x" provider=bedrock "#), "{text}");
-        assert!(text.contains(" user=alice "), "{text}");
+        assert!(text.contains(" user=alice ") && text.contains(" approach=re2&moa calls=6 "), "{text}");
         assert!(text.contains(" input_tokens=2 output_tokens=3 "), "{text}");
     }
 

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::config::snapshot::{Process, Snapshot};
+use crate::config::snapshot::{Process, Provider, Snapshot};
 use crate::ops::cache::Cache;
 use crate::ops::jwks::Issuer;
 use crate::ops::limits::Ledger;
@@ -69,7 +69,8 @@ impl Current {
     /// A first configuration; nothing is looked up or fetched yet.
     #[must_use]
     pub fn new(snapshot: Snapshot) -> Self {
-        let (upstreams, targets) = (Upstreams::new(&snapshot.models), Targets::default().renewed(&snapshot.models));
+        let upstreams = Upstreams::new(&snapshot.models).with_server(server(&snapshot), None);
+        let targets = Targets::default().renewed(&snapshot.models);
         let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, None));
         let ledger = ledger(&snapshot, None);
         let cache = cache(&snapshot, ledger.as_ref(), None);
@@ -90,12 +91,18 @@ impl Current {
     /// The next configuration, with the live state of everything that did not change.
     #[must_use]
     pub fn renewed(&self, snapshot: Snapshot) -> Self {
-        let (upstreams, targets) = (self.upstreams.renewed(&snapshot.models), self.targets.renewed(&snapshot.models));
+        let upstreams = self.upstreams.renewed(&snapshot.models).with_server(server(&snapshot), Some(&self.upstreams));
+        let targets = self.targets.renewed(&snapshot.models);
         let (keyring, anybody, issuer) = (keyring(&snapshot), anybody(&snapshot), issuer(&snapshot, self.issuer.as_ref()));
         let ledger = ledger(&snapshot, self.ledger.as_ref());
         let cache = cache(&snapshot, ledger.as_ref(), self.cache.as_ref());
         Current { snapshot, upstreams, targets, keyring, anybody, issuer, ledger, cache, loaded: SystemTime::now() }
     }
+}
+
+/// The OptiLLM server.
+fn server(snapshot: &Snapshot) -> Option<&Provider> {
+    snapshot.process.optillm.as_ref()?.server.as_deref()
 }
 
 fn keyring(snapshot: &Snapshot) -> Keyring {

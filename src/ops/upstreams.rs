@@ -12,6 +12,7 @@ use crate::config::snapshot::{ModelMap, Provider, ProviderKind};
 use crate::ops::credentials::{Current, Store, Stores};
 use crate::ops::google;
 use crate::ops::resolve::Addresses;
+use crate::provider::endpoint::Endpoint;
 
 /// How long the first requests after a start wait for credentials before they are told that there are none.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(10);
@@ -30,6 +31,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
+    fn new(provider: &Provider, endpoint: &Endpoint, credentials: Credentials) -> Self {
+        let addresses = Arc::new(Addresses::new(&endpoint.host, endpoint.port));
+        Upstream { kind: provider.kind.clone(), credentials, addresses, look_up: OnceLock::new() }
+    }
+
     /// Waits for its credentials if the process has only just started; a read without waiting afterwards.
     ///
     /// # Errors
@@ -126,6 +132,8 @@ impl Credentials {
 pub struct Upstreams {
     aws: Stores,
     by_name: BTreeMap<String, Arc<Upstream>>,
+    /// The OptiLLM server, which is none of the model map's.
+    server: Option<Arc<Upstream>>,
     /// Providers of the configuration that can't be used, with the reason.
     unusable: BTreeMap<String, &'static str>,
 }
@@ -157,25 +165,35 @@ impl Upstreams {
             match (provider.unavailable(), provider.endpoint()) {
                 (None, Some(endpoint)) => {
                     let known = self.by_name.get(&provider.name).filter(|known| known.kind == provider.kind);
-                    let upstream = known.cloned().unwrap_or_else(|| {
-                        Arc::new(Upstream {
-                            kind: provider.kind.clone(),
-                            credentials: Credentials::of(provider, &aws),
-                            addresses: Arc::new(Addresses::new(&endpoint.host, endpoint.port)),
-                            look_up: OnceLock::new(),
-                        })
-                    });
+                    let upstream = known.cloned().unwrap_or_else(|| Arc::new(Upstream::new(provider, endpoint, Credentials::of(provider, &aws))));
                     by_name.insert(provider.name.clone(), upstream);
                 }
                 (reason, _) => _ = unusable.insert(provider.name.clone(), reason.unwrap_or("it has no endpoint")),
             }
         }
-        Upstreams { aws, by_name, unusable }
+        Upstreams { aws, by_name, server: None, unusable }
+    }
+
+    /// The same with an OptiLLM server, or without one.
+    #[must_use]
+    pub fn with_server(self, server: Option<&Provider>, last: Option<&Upstreams>) -> Self {
+        let endpoint = server.and_then(Provider::endpoint);
+        let known = last.and_then(|last| last.server.as_ref());
+        let server = server.zip(endpoint).map(|(provider, endpoint)| {
+            let known = known.filter(|known| known.kind == provider.kind);
+            known.cloned().unwrap_or_else(|| Arc::new(Upstream::new(provider, endpoint, Credentials::Fixed(Current::Open))))
+        });
+        Upstreams { server, ..self }
+    }
+
+    /// The OptiLLM server.
+    pub fn server(&self) -> Option<&Arc<Upstream>> {
+        self.server.as_ref()
     }
 
     /// Starts what keeps the providers usable, where it does not run yet, in the current tokio runtime. It ends with the last user of each.
     pub fn spawn(&self) {
-        self.by_name.values().for_each(|upstream| upstream.spawn());
+        self.by_name.values().chain(&self.server).for_each(|upstream| upstream.spawn());
     }
 
     /// A provider by its name in the configuration.

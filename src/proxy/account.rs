@@ -25,6 +25,9 @@ pub(super) fn settle(shared: &Shared, session: &Session, cause: Option<&Error>, 
         exchange.facts = tap.facts();
     }
     limits::settle(ctx);
+    if let Some(inner) = &mut ctx.inner {
+        inner.usage = ctx.exchange.as_ref().and_then(|exchange| exchange.facts.usage);
+    }
     let status = session.response_written().map_or(0, |head| head.status.as_u16());
     let left = cause.is_some_and(client_left) || ctx.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone());
     let error = ctx.error.as_ref().map(|error| error.message.as_ref());
@@ -122,6 +125,8 @@ fn record<'a>(ctx: &'a Ctx, method: &'a str, path: &'a str, told: &Told<'a>) -> 
         target: exchange.map(|exchange| (exchange.route.target.provider.name.as_str(), exchange.route.target.model.as_str())),
         upstream_request_id: exchange.and_then(|exchange| exchange.upstream_request_id.as_deref()),
         attempts: exchange.map_or(0, |exchange| exchange.attempts),
+        approach: exchange.and_then(|exchange| exchange.approach.as_ref()).map(|made| (made.approach.as_str(), made.calls)),
+        parent: ctx.inner.as_ref().map(|inner| inner.parent.as_str()),
         tries: told.tries,
         usage: exchange.and_then(|exchange| exchange.facts.usage),
         nano_usd: exchange.and_then(limits::cost),

@@ -26,9 +26,10 @@ use crate::ops::random;
 use crate::policy::auth::lockout::Lockout;
 use crate::policy::auth::shown::{self, Shown};
 use crate::policy::auth::totp::{Outcome, UsedCodes};
-use crate::policy::auth::{Principal, Proof, jwt, session};
+use crate::policy::auth::{Principal, Proof, inner, jwt, session};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::error::Refusal;
+use crate::proxy::optillm::Inner;
 use crate::proxy::sigv4::{self, Signed};
 use crate::proxy::{Shared, limits, local, tls};
 
@@ -63,6 +64,8 @@ impl Memory {
 pub(super) enum Who {
     /// It proves it.
     Proven(Principal),
+    /// It is a call for a request of this user's.
+    Calls(Principal, Inner),
     /// It is signed: what it says is proved with the body.
     Signs(Box<Signed>),
 }
@@ -74,10 +77,16 @@ pub(super) enum Who {
 pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) -> Result<Who, Refusal> {
     let process = ctx.process();
     let auth = &process.auth;
+    let headers = &session.req_header().headers;
+    if process.optillm.is_some()
+        && let Shown::Key(token) = Shown::find(headers)
+        && inner::is_one(token)
+    {
+        return calls(shared, token, ctx);
+    }
     if !auth.enabled {
         return Ok(Who::Proven(ctx.current.anybody.clone()));
     }
-    let headers = &session.req_header().headers;
     // SDKs that have a certificate show some key all the same.
     if auth.modes.mtls
         && let Some(user) = tls::certificate_user(session, process)
@@ -118,6 +127,31 @@ pub(super) async fn authenticate(shared: &Shared, session: &Session, ctx: &Ctx) 
     }
 }
 
+/// The user of the request that a call is made for: as he proved it there, else by his line of the keys file.
+fn calls(shared: &Shared, token: &str, ctx: &Ctx) -> Result<Who, Refusal> {
+    let auth = &ctx.process().auth;
+    if auth.enabled {
+        may_try(shared, ctx, None)?;
+    }
+    let claims = inner::check(session_secret(shared, ctx), token, SystemTime::now()).map_err(|fault| {
+        if auth.enabled && fault == session::Fault::Forged {
+            shared.auth.lockout.failed(ctx.client, None, Instant::now());
+        }
+        refused()
+    })?;
+    let name: Arc<str> = claims.user.as_str().into();
+    let (inner, principal) = shared.parents.call(claims);
+    let principal = match principal {
+        Some(principal) => principal,
+        None if !auth.enabled => ctx.current.anybody.clone(),
+        None => {
+            let user = auth.users.by_name.get(&name).ok_or_else(refused)?;
+            Principal { name, grant: Arc::clone(&user.grant), proof: Proof::Call }
+        }
+    };
+    Ok(Who::Calls(known(Principal { proof: Proof::Call, ..principal }, ctx)?, inner))
+}
+
 /// The user of an identity provider's token.
 async fn issued(shared: &Shared, token: &str, ctx: &Ctx) -> Result<Principal, ApiError> {
     let issuer = ctx.current.issuer.as_ref().ok_or_else(refused)?;
@@ -152,7 +186,7 @@ pub(super) async fn admit(page: local::Page<'_>, shared: &Shared, ctx: &mut Ctx,
         return Ok(true);
     }
     let proven = match authenticate(shared, session, ctx).await {
-        Ok(Who::Proven(principal)) => Ok(principal),
+        Ok(Who::Proven(principal) | Who::Calls(principal, _)) => Ok(principal),
         // Pages are asked for without a body.
         Ok(Who::Signs(signed)) => sigv4::prove(shared, &signed, &[], ctx),
         Err(refusal) => Err(refusal),

@@ -30,6 +30,9 @@ pub(super) fn brand(head: &mut ResponseHeader, ctx: &Ctx) -> Result<()> {
     }
     let Some(exchange) = &ctx.exchange else { return head.insert_header("x-adit-attempts", 0) };
     head.insert_header("x-adit-attempts", exchange.attempts)?;
+    if let Some(made) = &exchange.approach {
+        head.insert_header("x-adit-calls", made.calls)?;
+    }
     tell_dropped(head, &exchange.dropped)
 }
 

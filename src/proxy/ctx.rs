@@ -21,6 +21,7 @@ use crate::proxy::audit::Bodies;
 use crate::proxy::cache::Memo;
 use crate::proxy::downstream::Control;
 use crate::proxy::limits::Estimate;
+use crate::proxy::optillm::Inner;
 use crate::proxy::plan::{Answer, Call, Fan};
 use crate::proxy::tries::Tries;
 use crate::translate::Facts;
@@ -63,6 +64,8 @@ pub struct Ctx {
     pub in_flight: Option<InFlight>,
     /// What it takes of the house.
     pub place: Option<Place>,
+    /// The request that it is a call for, if it is one of another server's.
+    pub(super) inner: Option<Inner>,
     /// What is held of its user's limits.
     pub reservation: Option<Reservation>,
     /// What that was reckoned from.
@@ -109,6 +112,8 @@ pub(super) struct Exchange {
     pub(super) control: Control,
     /// Upstream tries so far.
     pub(super) attempts: u32,
+    /// The approach that the client has asked for, and the calls that were begun for it.
+    pub(super) approach: Option<Made>,
     /// When it was decided.
     pub(super) started: Instant,
     /// When the upstream was last heard of: the start of the try, a head, a piece of body.
@@ -123,6 +128,15 @@ pub(super) struct Exchange {
     pub(super) answer_bytes: u64,
     /// When the first content came.
     pub(super) first_content: Option<Instant>,
+}
+
+/// What an approach has become.
+#[derive(Debug)]
+pub(super) struct Made {
+    /// As the client wrote it.
+    pub(super) approach: String,
+    /// Calls so far.
+    pub(super) calls: u32,
 }
 
 /// Where an answer stands.

@@ -39,7 +39,7 @@ const AT_A_TIME: usize = 8;
 /// How often a call is tried whose pooled connection turns out to be closed.
 const TRIES: u32 = 3;
 /// How many pieces of answers may wait for the client: what is behind them stays in the sockets.
-const WAITING: usize = 16;
+pub(super) const WAITING: usize = 16;
 
 /// Pingora's pooled client.
 pub(super) struct Client(Connector);
@@ -57,21 +57,21 @@ impl Client {
 }
 
 /// What the calls of one request have in common.
-struct Work {
-    shared: Arc<Shared>,
-    call: Call,
-    provider: Arc<Provider>,
-    upstream: Arc<Upstream>,
-    timeouts: Timeouts,
-    api: Api,
-    control: Control,
-    on_disconnect: OnDisconnect,
-    overload: Overload,
+pub(super) struct Work {
+    pub(super) shared: Arc<Shared>,
+    pub(super) call: Call,
+    pub(super) provider: Arc<Provider>,
+    pub(super) upstream: Arc<Upstream>,
+    pub(super) timeouts: Timeouts,
+    pub(super) api: Api,
+    pub(super) control: Control,
+    pub(super) on_disconnect: OnDisconnect,
+    pub(super) overload: Overload,
 }
 
 /// A whole answer.
-struct Whole {
-    body: Vec<u8>,
+pub(super) struct Whole {
+    pub(super) body: Vec<u8>,
     /// Counts it.
     held: Held,
     /// `x-amzn-bedrock-input-token-count`
@@ -179,7 +179,7 @@ fn pin(shared: &Shared, ctx: &mut Ctx) {
 }
 
 /// Writes the client's answer.
-async fn whole(session: &mut Session, ctx: &mut Ctx, body: Vec<u8>, facts: Facts) -> Result<()> {
+pub(super) async fn whole(session: &mut Session, ctx: &mut Ctx, body: Vec<u8>, facts: Facts) -> Result<()> {
     if let Some(exchange) = ctx.exchange.as_mut() {
         exchange.facts = facts;
         exchange.stage = Stage::Done;
@@ -238,12 +238,12 @@ async fn gather(work: Arc<Work>, session: &mut Session, bodies: Vec<Bytes>) -> R
     }
 }
 
-fn too_slow() -> Fault {
+pub(super) fn too_slow() -> Fault {
     Fault { error: ApiError::new(ErrorKind::Timeout, "The model provider took too long to answer."), trigger: Trigger::Timeout }
 }
 
 /// One call with a whole answer.
-async fn one(work: &Work, body: Bytes) -> std::result::Result<Whole, Fault> {
+pub(super) async fn one(work: &Work, body: Bytes) -> std::result::Result<Whole, Fault> {
     let mut whole = Whole { body: Vec::new(), held: work.shared.load.held(), input_tokens: None };
     let (head, mut answer) = open(work, body).await?;
     whole.input_tokens = headers::text(&head.headers, "x-amzn-bedrock-input-token-count").and_then(|count| count.parse().ok());
@@ -262,20 +262,20 @@ async fn one(work: &Work, body: Bytes) -> std::result::Result<Whole, Fault> {
 }
 
 /// An answer whose head is read.
-struct Open {
+pub(super) struct Open {
     session: HttpSession,
     peer: pingora::upstreams::peer::HttpPeer,
 }
 
 impl Open {
     /// The next piece of the body.
-    async fn next(&mut self, work: &Work) -> std::result::Result<Option<Bytes>, Fault> {
+    pub(super) async fn next(&mut self, work: &Work) -> std::result::Result<Option<Bytes>, Fault> {
         self.session.set_read_timeout(Some(work.timeouts.idle));
         self.session.read_response_body().await.map_err(failed)
     }
 
     /// Gives the connection back to the pool.
-    async fn release(self, work: &Work) {
+    pub(super) async fn release(self, work: &Work) {
         work.shared.client.0.release_http_session(self.session, &self.peer, Some(POOL_IDLE)).await;
     }
 }
@@ -293,7 +293,7 @@ fn unreachable(cause: Box<Error>) -> Fault {
 }
 
 /// Sends a call and reads the head of its answer; an error answer is read to its end.
-async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, Open), Fault> {
+pub(super) async fn open(work: &Work, body: Bytes) -> std::result::Result<(ResponseHeader, Open), Fault> {
     let peer = find_peer(&work.provider, &work.upstream, fastrand::usize(..)).await.map_err(|error| Fault { error, trigger: Trigger::Connect })?;
     let internal = |_| ApiError::new(ErrorKind::Internal, "The request could not be written.");
     let mut tries = 0;
@@ -456,7 +456,7 @@ fn note(exchange: Option<&mut Exchange>, choices: &crate::translate::choices::Ch
 }
 
 /// Writes what there is, behind the head.
-async fn write(session: &mut Session, ctx: &mut Ctx, out: &mut Vec<u8>, head_out: &mut bool, end: bool) -> Result<()> {
+pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, out: &mut Vec<u8>, head_out: &mut bool, end: bool) -> Result<()> {
     if ctx.exchange.as_ref().is_some_and(|exchange| exchange.control.is_gone()) {
         out.clear();
         return Ok(());

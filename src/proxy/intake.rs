@@ -22,10 +22,11 @@ use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, clip, stopping};
 use crate::proxy::files::Files;
 use crate::proxy::local::{self, Page};
+use crate::proxy::optillm::{Run, Wanted};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::session as session_page;
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, account, auth, body, cache, downstream, limits, next, permission, sigv4, upstream};
+use crate::proxy::{Shared, account, auth, body, cache, downstream, limits, next, optillm, permission, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -45,6 +46,8 @@ pub(super) enum Accepted {
     Exchange,
     /// It becomes several calls: `ctx.exchange` is set.
     Several(Fan),
+    /// It becomes the calls of an approach: `ctx.exchange` is set.
+    Approach(Box<Run>),
     /// The gateway has answered it.
     Answered,
 }
@@ -139,6 +142,11 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
             ctx.principal = Some(principal);
             None
         }
+        Who::Calls(principal, inner) => {
+            ctx.principal = Some(principal);
+            ctx.inner = Some(inner);
+            None
+        }
         Who::Signs(signed) => Some(signed),
     };
     // Which providers there are, and in what state, is not for strangers.
@@ -157,14 +165,15 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if let Some(bodies) = &mut ctx.bodies {
         bodies.asks(&body, &session.req_header().headers);
     }
-    let (draft, tries) = match decide(shared, &place, session.req_header(), &body, &current, ctx).await? {
-        Decided::Ask(draft, tries) => (draft, tries),
+    let (draft, tries, run) = match decide(shared, &place, session.req_header(), &body, &current, ctx).await? {
+        Decided::Ask(draft, tries) => (draft, tries, None),
+        Decided::Run(draft, tries, run) => (*draft, *tries, Some(run)),
         Decided::Known(hit) => {
             cache::give(shared, hit, session, ctx).await;
             return Ok(Accepted::Answered);
         }
     };
-    if let Err(over) = limits::admit(shared, &draft.route, &body, ctx).await {
+    if let Err(over) = limits::admit(shared, &draft.route, &body, run.as_deref().map(Run::cost), ctx).await {
         ctx.routed = Some(draft.route);
         return Err(over.into());
     }
@@ -181,7 +190,11 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     // A client that has stopped reading must not hold an upstream that costs money.
     session.as_downstream_mut().set_write_timeout(Some(draft.route.target.provider.timeouts.idle));
     let (exchange, fan) = into_exchange(draft, tries, chunked);
-    ctx.exchange = Some(exchange);
+    let exchange = ctx.exchange.insert(exchange);
+    if let Some(run) = run {
+        exchange.approach = Some(run.made());
+        return Ok(Accepted::Approach(run));
+    }
     if let Some(fan) = fan {
         return Ok(Accepted::Several(fan));
     }
@@ -194,6 +207,8 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
 enum Decided {
     /// An upstream is asked.
     Ask(Draft, Tries),
+    /// It is asked several times.
+    Run(Box<Draft>, Box<Tries>, Box<Run>),
     /// The answer is there.
     Known(cache::Hit),
 }
@@ -206,7 +221,11 @@ async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Byt
         draft.upstream.ready().await?;
         return Ok(Decided::Ask(draft, Tries::default()));
     }
-    let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
+    let (mut tries, wanted) = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
+    if let Some(wanted) = wanted {
+        let (draft, run) = optillm::plan(shared, &wanted, &mut tries, head, ctx).await?;
+        return Ok(Decided::Run(Box::new(draft), Box::new(tries), Box::new(run)));
+    }
     if let Some(hit) = cache::look(shared, &tries, head, ctx).await {
         ctx.routed = tries.routes().next();
         return Ok(Decided::Known(hit));
@@ -215,7 +234,7 @@ async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Byt
         Ok(draft) => Ok(Decided::Ask(draft, tries)),
         // Right after a start it is only now known that there are no credentials: another provider may do.
         Err(error) if error.kind == ErrorKind::NotConfigured => {
-            let mut tries = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
+            let (mut tries, _) = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
             let draft = next::turn(shared, &mut tries, head, ctx, true).await?;
             Ok(Decided::Ask(draft, tries))
         }
@@ -305,12 +324,14 @@ fn native(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current) 
 }
 
 /// Finds out where a request for a model may go.
-fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ctx: &mut Ctx) -> Result<Tries, ApiError> {
+fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Current, ctx: &mut Ctx) -> Result<(Tries, Option<Wanted>), ApiError> {
     let surface = place.surface.ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
     let (model, stream, repeated) = match &place.model {
         Some(model) => (model.clone(), matches!(surface, Surface::ConverseStream | Surface::InvokeStream), false),
         None => named_in(body)?,
     };
+    let mut wanted = optillm::look(ctx.process().optillm.as_ref(), &current.snapshot.models, surface, &model, body)?;
+    let model = wanted.as_mut().map_or(model, |wanted| std::mem::take(&mut wanted.model));
     ctx.model.clone_from(&model);
     permission::asked(ctx.principal.as_ref(), &model, &current.snapshot.models)?;
     let named = head.headers.get("x-provider").map(|name| String::from_utf8_lossy(name.as_bytes()).into_owned());
@@ -322,7 +343,7 @@ fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, curr
     };
     let usable = Usable { current, trouble: Cell::default() };
     let now = Instant::now();
-    let cached = cached(shared, surface, &model, body, current);
+    let cached = if wanted.is_none() { cached(shared, surface, &model, body, current) } else { None };
     let pin = cached.as_ref().and_then(|cached| shared.pins.find(&cached.model, &cached.prefixes));
     let view = View {
         usable: &|provider| usable.ask(provider),
@@ -333,7 +354,8 @@ fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, curr
     let way = route::route(&current.snapshot, &model, wish, &view).map_err(|error| usable.explain(error))?;
     permission::led_to(ctx.principal.as_ref(), &model, way.model.as_deref(), &current.snapshot.models)?;
     let answer_id = (surface == Surface::Responses).then(random_id);
-    Ok(Tries::new(way, Saved { surface, stream, repeated, body: body.clone(), answer_id, files: Files::default() }, cached))
+    let saved = Saved { surface, stream, repeated, body: body.clone(), answer_id, files: Files::default(), step: None };
+    Ok((Tries::new(way, saved, cached), wanted))
 }
 
 /// What of a prompt may be in some target's cache; `None` where that decides nothing. A body that can't be read is refused later, by who plans it.
@@ -376,6 +398,7 @@ fn into_exchange(draft: Draft, tries: Tries, chunked: bool) -> (Exchange, Option
         answer,
         control: downstream::detached(),
         attempts: 0,
+        approach: None,
         started: now,
         upstream_at: now,
         stage: Stage::Waiting,

@@ -11,13 +11,14 @@ use pingora::http::ResponseHeader;
 use pingora_limits::rate::Rate;
 
 use crate::chat::{ApiError, ErrorKind, Usage, read};
-use crate::config::snapshot::{Price, Process};
+use crate::config::snapshot::{Price, Process, UserLimits};
 use crate::dialect::{Dialect, Surface};
 use crate::ops::limits::{Admission, Refused, now};
 use crate::policy::limit::{Ask, Level, Limit, Over, Standing, Used};
 use crate::policy::route::Route;
 use crate::proxy::Shared;
 use crate::proxy::ctx::{Ctx, Exchange};
+use crate::translate::approach::Cost;
 use crate::wire::json::{self, Raw};
 
 /// Of English text a token has four bytes and more, of other text and of JSON fewer: so many are not too many.
@@ -25,11 +26,11 @@ const BYTES_PER_TOKEN: u64 = 3;
 /// What a provider adds of its own, for tools above all.
 const OVERHEAD_TOKENS: u64 = 512;
 
-/// Lets a request in, or not.
+/// Lets a request in, or not. `calls` are those of an approach: what all of them may take is held before the first.
 ///
 /// # Errors
 /// 429; 503 where nobody is let in while the accounts cannot be reached.
-pub(super) async fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
+pub(super) async fn admit(shared: &Shared, route: &Route, body: &Bytes, calls: Option<Cost>, ctx: &mut Ctx) -> std::result::Result<(), ApiError> {
     let Some(principal) = &ctx.principal else { return Ok(()) };
     let process = ctx.process();
     let grant = &principal.grant;
@@ -38,14 +39,19 @@ pub(super) async fn admit(shared: &Shared, route: &Route, body: &Bytes, ctx: &mu
     if limits == Default::default() && grant.model_limits.is_empty() && budget == Default::default() {
         return Ok(());
     }
-    let mut scopes = vec![("".into(), limits)];
+    // A call for another request is not one of its user's own: that one counts, and holds a place.
+    let own = |limits: UserLimits| match &ctx.inner {
+        Some(_) => UserLimits { requests_per_minute: None, concurrent_requests: None, ..limits },
+        None => limits,
+    };
+    let mut scopes = vec![("".into(), own(limits))];
     let name = route.model.as_ref().map_or(route.target.model.as_str(), |model| model.name.as_str());
-    scopes.extend(grant.model_limits.iter().filter(|(models, _)| models.allow(name)).map(|(models, limits)| (models.to_string().into(), *limits)));
+    scopes.extend(grant.model_limits.iter().filter(|(models, _)| models.allow(name)).map(|(models, limits)| (models.to_string().into(), own(*limits))));
     scopes.retain(|(_, limits)| *limits != Default::default());
     if scopes.is_empty() && budget == Default::default() {
         return Ok(());
     }
-    let estimate = estimate(ctx.surface, body, longest(route, process));
+    let estimate = estimate(ctx.surface, body, calls, longest(route, process));
     let nano_usd = price(route).map_or(0, |price| estimate.nano_usd(&price));
     let ask = Ask { scopes, budget, tokens: estimate.input.saturating_add(estimate.output), nano_usd };
     let (held, standing) = match &ctx.current.ledger {
@@ -184,7 +190,7 @@ fn longest(route: &Route, process: &Process) -> u64 {
 }
 
 /// `longest`: what is held for an answer without a bound.
-fn estimate(surface: Option<Surface>, body: &[u8], longest: u64) -> Estimate {
+fn estimate(surface: Option<Surface>, body: &[u8], calls: Option<Cost>, longest: u64) -> Estimate {
     // What a provider's own API takes is not known here: it counts when the answer tells.
     let Some(surface) = surface.filter(|surface| !matches!(surface, Surface::CountMessages | Surface::CountResponses | Surface::CountTokens)) else {
         return Estimate::default();
@@ -199,6 +205,10 @@ fn estimate(surface: Option<Surface>, body: &[u8], longest: u64) -> Estimate {
     }
     let output = most.unwrap_or(longest);
     let cached = memmem::find(body, b"cache").is_some();
+    if let Some(calls) = calls {
+        let (input, output) = calls.tokens(input, output);
+        return Estimate { input, output, cached };
+    }
     // Several answers may be as many calls, each with the whole input.
     Estimate { input: input.saturating_mul(answers), output: output.saturating_mul(answers), cached }
 }

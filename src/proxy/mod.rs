@@ -24,6 +24,7 @@ mod intake;
 mod limits;
 mod local;
 mod next;
+mod optillm;
 mod permission;
 mod plan;
 mod remote;
@@ -80,6 +81,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The audit log.
     pub audit: Trail,
+    /// Requests that an OptiLLM server works on.
+    parents: optillm::Parents,
     /// Failures, used codes, and what signs sessions.
     auth: auth::Memory,
     /// Turns true when the last requests of a stopping process are to end.
@@ -112,6 +115,7 @@ impl Shared {
             remote: Arc::default(),
             metrics,
             audit: Trail::default(),
+            parents: optillm::Parents::default(),
             auth: auth::Memory::default(),
             ending: watch::Sender::new(false),
             connections: watch::Sender::new(0),
@@ -183,6 +187,7 @@ impl ProxyHttp for Gateway {
             overhead: Duration::ZERO,
             in_flight: None,
             place: None,
+            inner: None,
             reservation: None,
             estimate: limits::Estimate::default(),
             standing: Standing::default(),
@@ -208,6 +213,7 @@ impl ProxyHttp for Gateway {
             Ok(intake::Accepted::Exchange) => Ok(false),
             Ok(intake::Accepted::Answered) => Ok(true),
             Ok(intake::Accepted::Several(fan)) => fanout::serve(&self.shared, session, ctx, fan).await,
+            Ok(intake::Accepted::Approach(run)) => optillm::serve(&self.shared, session, ctx, *run).await.map(|()| true),
             Err(refusal) => error::refuse(session, ctx, refusal).await.map(|()| true),
         }
     }

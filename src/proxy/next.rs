@@ -4,9 +4,10 @@
 //! bytes, for its own target, and signed anew.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use log::debug;
 use pingora::http::RequestHeader;
 use pingora::{Error, ErrorType, Result};
@@ -47,50 +48,103 @@ pub(super) fn again(ctx: &mut Ctx, fault: Fault) -> bool {
 /// # Errors
 /// What the client is told when there is none: the last failure, else why the first target cannot be asked.
 pub(super) async fn turn(shared: &Shared, tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx, several: bool) -> Result<Draft, ApiError> {
-    let current = Arc::clone(&ctx.current);
-    let mut first = tries.error();
-    while let Some(route) = tries.pop(&current, Instant::now()) {
-        ctx.routed = Some(route.clone());
-        let body = match remote::body_for(shared, tries, &route.target, ctx).await {
-            Ok(body) => body,
-            Err(error) => {
-                first.get_or_insert(error);
-                continue;
-            }
-        };
-        match draft(tries, &body, &route, head, &current, ctx) {
-            Ok(draft) if several || draft.fan.is_none() => match draft.upstream.ready().await {
-                Ok(()) => {
-                    tries.begin(&current, &route);
-                    return Ok(draft);
-                }
-                Err(error) => _ = first.get_or_insert(error),
-            },
-            Ok(_) => {}
-            Err(error) => _ = first.get_or_insert(error),
-        }
-    }
-    Err(first.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way.")))
+    let draft = planned(shared, tries, head, ctx, several).await?;
+    tries.begin(&ctx.current, &draft.route);
+    Ok(draft)
 }
 
-fn draft(tries: &Tries, body: &Bytes, route: &Route, head: &RequestHeader, current: &Current, ctx: &mut Ctx) -> Result<Draft, ApiError> {
-    let saved = tries.saved().ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
-    let upstream = upstream(current, &route.target.provider)?;
-    ctx.timed(|ctx| {
-        let now = ctx.received.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+/// The same for a try that others begin.
+///
+/// # Errors
+/// As [`turn`].
+pub(super) async fn planned(shared: &Shared, tries: &mut Tries, head: &RequestHeader, ctx: &mut Ctx, several: bool) -> Result<Draft, ApiError> {
+    let current = Arc::clone(&ctx.current);
+    let mut planner = Planner {
+        shared,
+        current: &current,
+        headers: &head.headers,
+        query: head.uri.query(),
+        model: &ctx.model,
+        request_id: &ctx.request_id,
+        received: ctx.received,
+        routed: None,
+        overhead: Duration::ZERO,
+    };
+    let planned = planner.next(tries, several).await;
+    let Planner { routed, overhead, .. } = planner;
+    ctx.routed = routed.or_else(|| ctx.routed.take());
+    ctx.overhead += overhead;
+    planned
+}
+
+/// What plans the tries of one request.
+pub(super) struct Planner<'p> {
+    pub(super) shared: &'p Shared,
+    pub(super) current: &'p Arc<Current>,
+    pub(super) headers: &'p HeaderMap,
+    /// Behind the path.
+    pub(super) query: Option<&'p str>,
+    /// As the client named it.
+    pub(super) model: &'p str,
+    pub(super) request_id: &'p str,
+    /// When the request came.
+    pub(super) received: SystemTime,
+    /// Where it was planned to go last.
+    pub(super) routed: Option<Route>,
+    /// The gateway's own time for it.
+    pub(super) overhead: Duration,
+}
+
+impl Planner<'_> {
+    /// Plans the next try that can be planned. `several` says whether it may be several calls.
+    ///
+    /// # Errors
+    /// What the client is told when there is none: the last failure, else why the first target cannot be asked.
+    pub(super) async fn next(&mut self, tries: &mut Tries, several: bool) -> Result<Draft, ApiError> {
+        let mut first = tries.error();
+        while let Some(route) = tries.pop(self.current, Instant::now()) {
+            self.routed = Some(route.clone());
+            let body = match remote::body_for(self.shared, tries, &route.target, &self.current.snapshot.process, self.model).await {
+                Ok(body) => body,
+                Err(error) => {
+                    first.get_or_insert(error);
+                    continue;
+                }
+            };
+            let begun = Instant::now();
+            let drafted = self.draft(tries, &body, &route);
+            self.overhead += begun.elapsed();
+            match drafted {
+                Ok(draft) if several || draft.fan.is_none() => match draft.upstream.ready().await {
+                    Ok(()) => return Ok(draft),
+                    Err(error) => _ = first.get_or_insert(error),
+                },
+                Ok(_) => {}
+                Err(error) => _ = first.get_or_insert(error),
+            }
+        }
+        Err(first.unwrap_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way.")))
+    }
+
+    fn draft(&self, tries: &Tries, body: &Bytes, route: &Route) -> Result<Draft, ApiError> {
+        let saved = tries.saved().ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
+        let upstream = upstream(self.current, &route.target.provider)?;
         let asked = Asked {
             surface: saved.surface,
-            model: &ctx.model,
-            query: head.uri.query(),
+            model: self.model,
+            query: self.query,
             stream: saved.stream,
             repeated: saved.repeated,
-            headers: &head.headers,
+            headers: self.headers,
             body,
-            answer_id: saved.answer_id.as_deref().unwrap_or(&ctx.request_id),
-            now,
+            answer_id: saved.answer_id.as_deref().unwrap_or(self.request_id),
+            now: self.received.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         };
-        plan::plan(&asked, route.clone(), upstream)
-    })
+        match &saved.step {
+            Some(step) => plan::step(&asked, route.clone(), upstream, step),
+            None => plan::plan(&asked, route.clone(), upstream),
+        }
+    }
 }
 
 /// A provider's live side.
@@ -98,7 +152,13 @@ fn draft(tries: &Tries, body: &Bytes, route: &Route, head: &RequestHeader, curre
 /// # Errors
 /// 503 if it has none.
 pub(super) fn upstream(current: &Current, provider: &Provider) -> Result<Arc<Upstream>, ApiError> {
-    let upstream = current.upstreams.of(&provider.name).map(Arc::clone);
+    let server = current.snapshot.process.optillm.as_ref().and_then(|rules| rules.server.as_deref());
+    let upstream = match server {
+        // Whatever one of the model map's is called.
+        Some(server) if std::ptr::eq(server, provider) => current.upstreams.server(),
+        _ => current.upstreams.of(&provider.name),
+    };
+    let upstream = upstream.map(Arc::clone);
     upstream.ok_or_else(|| ApiError::new(ErrorKind::NotConfigured, format!("The provider '{}' is not configured.", provider.name)))
 }
 

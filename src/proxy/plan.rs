@@ -16,6 +16,7 @@
 //!
 //! A pure function of the request, the snapshot and the target; nothing is sent here.
 
+mod approach;
 mod claude;
 mod counts;
 mod embeddings;
@@ -41,6 +42,7 @@ use crate::translate::{self, Api, Client, Question, Translation};
 use crate::wire::eventstream;
 use crate::wire::json::{Edit, Kind, pick, splice};
 
+pub(super) use approach::{LOOP, outward, step};
 pub(super) use embeddings::{Vectors, encode as encode_embeddings, read as read_embeddings};
 
 /// A client's request, as far as a plan needs it.
@@ -437,7 +439,12 @@ fn without(body: Bytes, names: &[&'static str], policy: Policy, client: &Client,
 }
 
 fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts, ApiError> {
-    let mut question = Question::decode(asked.surface, asked.model, text(asked.body)?)?;
+    let question = Question::decode(asked.surface, asked.model, text(asked.body)?)?;
+    put(asked, route, speaks, question)
+}
+
+/// Puts a question to a target, in the target's own terms.
+fn put(asked: &Asked<'_>, route: &Route, speaks: Speaks, mut question: Question<'_>) -> Result<Parts, ApiError> {
     let target = &*route.target;
     let (api, model): (Api, Cow<'_, str>) = match speaks {
         Speaks::Bedrock => (Api::Converse, Cow::Borrowed(&target.model)),

@@ -22,12 +22,11 @@ use futures::{FutureExt, StreamExt, stream};
 
 use crate::chat::media::{Head, document_format, ending};
 use crate::chat::{ApiError, ErrorKind};
-use crate::config::snapshot::{Overload, ProviderKind, RemoteFiles, Target};
+use crate::config::snapshot::{Overload, Process, ProviderKind, RemoteFiles, Target};
 use crate::dialect::Surface;
 use crate::ops::load::Held;
 use crate::ops::remote::{Fetched, Remote, Trouble};
 use crate::proxy::Shared;
-use crate::proxy::ctx::Ctx;
 use crate::proxy::error::{overloaded, stopping};
 use crate::proxy::files::Got;
 use crate::proxy::plan::{Speaks, speaks};
@@ -80,20 +79,20 @@ fn wants(surface: Surface, target: &Target) -> Wants {
 ///
 /// # Errors
 /// 400 naming the URL's place: remote files are off, or why this one was not fetched. 503 when there is no room for it.
-pub(super) async fn body_for(shared: &Shared, tries: &mut Tries, target: &Target, ctx: &Ctx) -> Result<Bytes, ApiError> {
+pub(super) async fn body_for(shared: &Shared, tries: &mut Tries, target: &Target, process: &Process, model: &str) -> Result<Bytes, ApiError> {
     let saved = tries.saved_mut().ok_or_else(|| ApiError::new(ErrorKind::Internal, "The gateway lost its way."))?;
     let wants = wants(saved.surface, target);
-    let rules = ctx.process().remote_files.as_ref();
+    let rules = process.remote_files.as_ref();
     if wants == Wants::Nothing || (wants == Wants::AllIfAllowed && rules.is_none()) || !may_link(&saved.body) {
         return Ok(saved.body.clone());
     }
     // What cannot be read is refused by the plan.
-    let Some(links) = find(saved, &ctx.model) else { return Ok(saved.body.clone()) };
+    let Some(links) = find(saved, model) else { return Ok(saved.body.clone()) };
     let wanted: Vec<&Link> = links.iter().filter(|link| wants != Wants::Documents || !link.is_image).collect();
     let Some(first) = wanted.first() else { return Ok(saved.body.clone()) };
     let Some(rules) = rules else { return Err(ApiError::invalid(first.param.clone(), OFF)) };
     let held = tokio::select! {
-        held = fetch(shared, &wanted, rules, saved, ctx) => held?,
+        held = fetch(shared, &wanted, rules, saved, process) => held?,
         () = shared.ended() => return Err(stopping()),
     };
     for link in &wanted {
@@ -127,7 +126,7 @@ fn find(saved: &mut Saved, model: &str) -> Option<Arc<[Link]>> {
 }
 
 /// Fetches what was not fetched before, and gives what it holds of the house.
-async fn fetch(shared: &Shared, wanted: &[&Link], rules: &RemoteFiles, saved: &mut Saved, ctx: &Ctx) -> Result<Vec<Held>, ApiError> {
+async fn fetch(shared: &Shared, wanted: &[&Link], rules: &RemoteFiles, saved: &mut Saved, process: &Process) -> Result<Vec<Held>, ApiError> {
     let mut urls: Vec<String> = wanted.iter().map(|link| link.url.clone()).collect();
     urls.sort_unstable();
     urls.dedup();
@@ -135,7 +134,6 @@ async fn fetch(shared: &Shared, wanted: &[&Link], rules: &RemoteFiles, saved: &m
         return Err(ApiError::new(ErrorKind::InvalidRequest, format!("The request names more than {MOST_URLS} files by URL.")));
     }
     urls.retain(|url| !saved.files.got.contains_key(url));
-    let process = ctx.process();
     // All together are not more than the client could have sent itself.
     let room = Room { limit: process.max_body_bytes, total: Arc::new(AtomicUsize::new(saved.files.bytes())), overload: process.overload.clone() };
     let one = |url| fetch_one(Arc::clone(&shared.remote), url, rules.clone(), room.clone(), shared.load.held()).boxed();

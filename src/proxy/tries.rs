@@ -22,6 +22,7 @@ use crate::policy::health::{Health, Role, Verdict};
 use crate::policy::retry;
 use crate::policy::route::{Route, Way};
 use crate::proxy::files::Files;
+use crate::translate::approach::Step;
 
 /// What a client asked, for as long as it may have to be planned again.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub(super) struct Saved {
     pub(super) answer_id: Option<String>,
     /// What it names by URL.
     pub(super) files: Files,
+    /// The call of an approach that it is planned for; `None` for the client's own.
+    pub(super) step: Option<Arc<Step>>,
 }
 
 /// What of a prompt may be in a target's cache.
@@ -209,6 +212,11 @@ impl Tries {
         true
     }
 
+    /// All targets.
+    pub(super) fn way(&self) -> Option<&Way> {
+        self.way.as_ref()
+    }
+
     /// The last failure.
     pub(super) fn error(&self) -> Option<ApiError> {
         self.error.clone()
@@ -283,6 +291,11 @@ impl Tries {
             };
         }
         path
+    }
+
+    /// What was tried in vain for the request by others.
+    pub(super) fn learn(&mut self, past: impl IntoIterator<Item = (Arc<Provider>, Trigger)>) {
+        self.past.extend(past);
     }
 
     /// The providers that were tried in vain, and why.

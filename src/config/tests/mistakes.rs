@@ -90,7 +90,14 @@ fn what_is_not_built_cannot_be_switched_on() {
         &with("  m: { targets: [{ provider: bedrock, model: a.b, surface: messages }] }\n"),
         &["models.yaml:4:60: models.m.targets[0].surface: expected converse or invoke, found `messages`"],
     );
-    let variables = env(&[("AUTH_ENABLED", "true"), ("AUTH_MODE", "magic"), ("ADIT_REDIS_URL", "x"), ("ENABLE_OPTILLM", "1"), ("ADIT_LISTEN", "nope")]);
+    let variables = env(&[
+        ("AUTH_ENABLED", "true"),
+        ("AUTH_MODE", "magic"),
+        ("ADIT_REDIS_URL", "x"),
+        ("ENABLE_OPTILLM", "yes"),
+        ("OPTILLM_BASE_URL", "ftp://x"),
+        ("ADIT_LISTEN", "nope"),
+    ]);
     let errors = parse("", EMBEDDED_MODELS, &variables).unwrap_err().to_string();
     assert_eq!(
         errors.lines().collect::<Vec<_>>(),
@@ -98,7 +105,8 @@ fn what_is_not_built_cannot_be_switched_on() {
             "environment: ADIT_LISTEN: expected an address such as 127.0.0.1:8080 or [::]:8080, found `nope`",
             "environment: AUTH_MODE: expected api_key, api_key+totp, jwt or mtls, found `magic`",
             "environment: ADIT_REDIS_URL: expected a URL such as redis://host:6379 or rediss://user:password@host:6379/0",
-            "environment: ENABLE_OPTILLM: not available in this version",
+            "environment: ENABLE_OPTILLM: expected true or false, found `yes`",
+            "environment: OPTILLM_BASE_URL: expected a URL such as https://host:443/prefix, but it does not begin with http:// or https://",
         ]
     );
 }
@@ -148,7 +156,7 @@ fn sections_of_other_versions_are_checked_too() {
     adit(
         "auth: { jwt: { issuer: \"http://127.0.0.1:1\", jwks_url: \"http://[::1]/k\" } }\nx: 1\n",
         &[
-            "adit.yaml:2:1: x: unknown key, expected access_log, audit, auth, cache, limits, listen, models, on_redis_failure, overload, pingora, redis, redis_timeout, remote_files, state_dir, stream, timeouts or trusted_proxies",
+            "adit.yaml:2:1: x: unknown key, expected access_log, audit, auth, cache, limits, listen, models, on_redis_failure, optillm, overload, pingora, redis, redis_timeout, remote_files, state_dir, stream, timeouts or trusted_proxies",
         ],
     );
 }

@@ -23,6 +23,9 @@ struct Json<'a> {
     target: Option<&'a str>,
     region: Option<&'a str>,
     attempts: u32,
+    approach: Option<&'a str>,
+    calls: Option<u32>,
+    parent: Option<&'a str>,
     failed_tries: Vec<&'a str>,
     status: u16,
     outcome: &'a str,
@@ -92,6 +95,9 @@ pub fn json(line: &Line<'_>, bodies: Bodies<'_>) -> String {
         target: line.target.map(|(_, target)| target),
         region: line.region,
         attempts: line.attempts,
+        approach: line.approach.map(|(approach, _)| approach),
+        calls: line.approach.map(|(_, calls)| calls),
+        parent: line.parent,
         failed_tries: line.tries.split(',').filter(|word| !word.is_empty()).collect(),
         status: line.status,
         outcome: line.outcome,
@@ -139,7 +145,7 @@ mod tests {
         let expected = concat!(
             r#"{"time":"1970-01-01T00:00:00.000Z","request_id":"r1","user":"alice","proof":"api_key","client":"127.0.0.1","dialect":"openai","#,
             r#""route":"/v1/chat/completions","method":"POST","path":"/v1/chat/completions","model":"m\n\"x","model_served":"m","provider":"bedrock","#,
-            r#""target":"anthropic.claude","region":"us-east-1","attempts":1,"failed_tries":["a:503","b:connect"],"status":200,"outcome":"complete","#,
+            r#""target":"anthropic.claude","region":"us-east-1","attempts":1,"approach":"re2&moa","calls":6,"parent":null,"failed_tries":["a:503","b:connect"],"status":200,"outcome":"complete","#,
             r#""error_kind":null,"error":null,"stop":"end_turn","tokens":{"input":2,"cache_read":0,"cache_write":0,"cache_write_1h":0,"output":3,"reasoning":null},"#,
             r#""cost_usd":1.000000700,"cache":null,"tokens_saved":null,"first_token_ms":1.0,"duration_ms":1.5,"dropped":["seed"],"upstream_request_id":"u-1","request":{"json":{}},"response":null}"#
         );

@@ -1,5 +1,6 @@
 //! Who a client is and what it may do. Time and stores are passed in.
 
+pub mod inner;
 pub mod jwt;
 pub mod key;
 pub mod lockout;
@@ -43,6 +44,8 @@ pub enum Proof {
     Mtls,
     /// With the signature of a key pair issued here.
     SigV4,
+    /// With the token of a call that is made for a request of his.
+    Call,
 }
 
 impl Proof {
@@ -57,6 +60,7 @@ impl Proof {
             Proof::Jwt => "jwt",
             Proof::Mtls => "mtls",
             Proof::SigV4 => "sigv4",
+            Proof::Call => "call",
         }
     }
 }
