@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-serve build test test-rust test-sdk lint fmt doc deny bench fuzz soak hostile audit image-steps clean
+.PHONY: help demo demo-serve build test test-rust test-sdk optillm lint fmt doc deny bench fuzz soak hostile audit image-steps clean
 
 FUZZ_SECONDS ?= 60
 # CI says --dev: a build without optimization is there much sooner, and a short run needs no speed.
@@ -41,6 +41,12 @@ test-rust: ## only the Rust tests
 test-sdk: ## only the tests from outside: curl, Python, Node
 	@tests/setup.sh
 	@tests/run.sh curl python node
+
+# Not part of `make test`: the real server and what it imports are large.
+optillm: ## approaches with a real OptiLLM server beside the gateway, over the sandbox
+	@tests/setup.sh system python optillm
+	cargo build --locked
+	.venv/bin/python -m pytest tests/sdk/python/test_optillm.py -p no:cacheprovider
 
 lint: fmt deny ## formatting, clippy, docs and the dependency policy, all warnings being errors
 	@tests/setup.sh system
@@ -89,4 +95,4 @@ audit: ## 100,000 requests of every fate through rotation of the audit log (AUDI
 
 clean: ## remove what was built and installed here
 	cargo clean
-	rm -rf .venv .venv-litellm tests/sdk/node/node_modules
+	rm -rf .venv .venv-litellm .venv-optillm tests/sdk/node/node_modules

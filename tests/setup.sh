@@ -3,10 +3,11 @@
 #   tests/setup.sh system    programs: cmake (zlib-ng's build asks for it), make, a C compiler, cargo
 #   tests/setup.sh python    .venv with tests/sdk/requirements.txt
 #   tests/setup.sh litellm   .venv-litellm with tests/sdk/requirements-litellm.txt
+#   tests/setup.sh optillm   .venv-optillm with tests/sdk/requirements-optillm.txt
 #   tests/setup.sh node      tests/sdk/node/node_modules by its package-lock.json
 #   tests/setup.sh redis     redis-server, or valkey-server where that is there
 #   tests/setup.sh curl      curl
-# Without arguments: all of them. What apt-get cannot install here, it names and stops.
+# Without arguments: all of them but optillm, which has a make target of its own. What apt-get cannot install here, it names and stops.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -58,7 +59,7 @@ find_python() {
     return 1
 }
 
-# environment FOLDER REQUIREMENTS WHAT: a virtual environment, made anew if the requirements have changed.
+# environment FOLDER REQUIREMENTS WHAT [FLAG...]: a virtual environment, made anew if the requirements have changed.
 environment() {
     local wanted found base
     wanted=$(sha256sum "$2" | cut -d' ' -f1)
@@ -71,13 +72,16 @@ environment() {
     say "making $1 with $3"
     rm -rf "$1"
     "$base" -m venv "$1"
-    "$1/bin/python" -m pip install --quiet --disable-pip-version-check -r "$2"
+    "$1/bin/python" -m pip install --quiet --disable-pip-version-check "${@:4}" -r "$2"
     printf '%s\n' "$wanted" >"$1/.requirements"
 }
 
 set_up_python() { environment .venv tests/sdk/requirements.txt 'the Python SDKs'; }
 
 set_up_litellm() { environment .venv-litellm tests/sdk/requirements-litellm.txt 'the LiteLLM proxy'; }
+
+# Without what it names: `pip` would fetch gigabytes.
+set_up_optillm() { environment .venv-optillm tests/sdk/requirements-optillm.txt 'an OptiLLM server' --no-deps; }
 
 set_up_node() {
     program node nodejs
@@ -99,7 +103,7 @@ set_up_redis() {
 if [ "$#" -eq 0 ]; then set -- system redis python litellm node curl; fi
 for part in "$@"; do
     case "$part" in
-        system | redis | python | litellm | node) "set_up_$part" ;;
+        system | redis | python | litellm | optillm | node) "set_up_$part" ;;
         curl) program curl ;;
         *) fail "unknown part: $part" ;;
     esac
