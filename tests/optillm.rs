@@ -250,6 +250,11 @@ fn what_it_is_not_for_gets_400_that_says_what_to_do() {
     refused(chat("bon-talker", tools), "tools", "tools");
     let unknown = gateway.chat(&chat("moa-nobody", ""));
     assert_eq!((unknown.status, unknown.json()["error"]["code"].as_str()), (404, Some("model_not_found")));
+    // `n` times the calls, and a choice for each.
+    let mut client = begin(&gateway, CHAT, &chat("re2-talker", r#""n":2,"#));
+    round(&upstream, 2, |number, _| format!("choice {number}"));
+    let choices = client.answer().json()["choices"].as_array().unwrap().len();
+    assert_eq!(choices, 2);
     // `none` is the plain request, tools and all.
     let mut client = begin(&gateway, CHAT, &chat("none-talker", tools));
     let (mut far, request) = upstream.exchange();
@@ -435,7 +440,7 @@ fn a_server_makes_the_calls_and_they_are_booked_to_the_first_caller() {
         assert_eq!((&line["user"], &line["proof"], &line["parent"]), (&json!("alice"), &json!("call"), &outer[0]["request_id"]));
         assert_eq!((&line["tokens"]["input"], &line["tokens"]["output"]), (&json!(3), &json!(2)));
     }
-    // His own second request of the minute is one too many; and the token of an answered request is good for the limits of its user still.
+    // His own second request of the minute is one too many, and the calls took ten of his tokens.
     let refused = keyed(&gateway, CHAT, KEY, &chat("talker", "")).answer();
     assert_eq!((refused.status, refused.header("x-ratelimit-remaining-tokens")), (429, Some("99990")));
 }
@@ -518,4 +523,41 @@ fn a_server_s_answers_fit_every_client_and_its_errors_too() {
     assert!(!answer.text().contains("10.0.0.7") && server.is_unused(), "{}", answer.text());
     let unknown = keyed(&gateway, CHAT, KEY, &chat("rto-nobody", "")).answer();
     assert_eq!(unknown.status, 404);
+}
+
+#[test]
+fn nodes_that_share_a_secret_take_each_other_s_calls() {
+    let (upstream, server) = (Upstream::new(), Upstream::new());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let session = "auth: { session: { secret: an-obviously-fake-secret-of-all-nodes } }\n";
+    let one = with_server(&upstream, &server, session);
+    let other = with_server(&upstream, &server, &format!("{session}audit: {{ path: {} }}\n", path.display()));
+    let stranger = with_server(&upstream, &server, "");
+    let mut client = keyed(&one, CHAT, KEY, &chat("mcts-talker", ""));
+    let (mut far, request) = server.exchange();
+    let shown = token(&request);
+    assert_eq!(keyed(&stranger, CHAT, &shown, &chat("talker", "")).answer().status, 401);
+    // Without a line of his own the user is known where his request is, and nowhere else.
+    assert_eq!(keyed(&other, CHAT, &shown, &chat("talker", "")).answer().status, 401);
+    other.rewrite("keys.yaml", "keys: [{ name: alice, models: [talker] }]\n");
+    other.signal("HUP");
+    let begun = std::time::Instant::now();
+    let mut call = loop {
+        assert!(begun.elapsed() < common::PATIENCE, "the keys file was not taken");
+        if keyed(&other, CHAT, &shown, &chat("haiku", "")).answer().status == 403 {
+            break keyed(&other, CHAT, &shown, &chat("talker", ""));
+        }
+    };
+    upstream.exchange().0.reply_closing("elsewhere");
+    assert_eq!(content(&call.answer()), "elsewhere");
+    far.reply("200 OK", "connection: close\r\n", &completion(&["Because."]));
+    let answer = client.answer();
+    assert_eq!((content(&answer).as_str(), answer.header("x-adit-calls")), ("Because.", Some("0")), "they were not made here");
+    assert_eq!(answer.json()["usage"]["completion_tokens"], 99, "what the server says itself");
+    let last = format!(r#""parent":"{}""#, request.header("x-adit-optillm").unwrap());
+    while !std::fs::read_to_string(&path).unwrap().lines().any(|line| line.contains(&last) && line.contains(r#""status":200"#)) {
+        assert!(begun.elapsed() < common::PATIENCE, "no line for the call");
+        std::thread::yield_now();
+    }
 }

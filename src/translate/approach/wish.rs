@@ -100,6 +100,8 @@ fn without_tags<'t>(text: &'t str, found: &mut Option<String>) -> Cow<'t, str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::dialect::openai::downstream::request::decode;
 
@@ -160,6 +162,29 @@ mod tests {
         assert_eq!(texts, ["A", "a bc", "<optillm_approach>re2</optillm_approach>"], "what the model has said is its own");
         let open = r#""messages":[{"role":"user","content":" <optillm_approach>bon"}]"#;
         assert_eq!(taken(open), (Some("of-name".to_owned()), vec![" <optillm_approach>bon".to_owned()], 0));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_a_tag_is_left_and_nothing_else_is_lost(before in "[a-z<>/ ]{0,20}", approach in "[a-z&|]{0,10}", after in "[a-z<>/ ]{0,20}") {
+            let mut found = None;
+            let text = format!("{before}{OPEN}{approach}{CLOSE}{after}");
+            let rest = without_tags(&text, &mut found).into_owned();
+            prop_assert_eq!(found.as_deref(), Some(approach.trim()));
+            let expected = format!("{before}{after}");
+            prop_assert_eq!(rest, expected.trim());
+        }
+
+        #[test]
+        fn any_text_is_an_expression_or_none(text in ".*") {
+            let _ = super::super::Expression::parse(&text);
+            let mut found = None;
+            let rest = without_tags(&text, &mut found);
+            prop_assert!(found.is_some() || rest == text);
+            if let Some((approach, model)) = of_name(&text) {
+                prop_assert_eq!(format!("{approach}-{model}"), text);
+            }
+        }
     }
 
     #[test]
