@@ -440,6 +440,8 @@ fn a_server_makes_the_calls_and_they_are_booked_to_the_first_caller() {
         assert_eq!((&line["user"], &line["proof"], &line["parent"]), (&json!("alice"), &json!("call"), &outer[0]["request_id"]));
         assert_eq!((&line["tokens"]["input"], &line["tokens"]["output"]), (&json!(3), &json!(2)));
     }
+    // The token has ended with its request.
+    assert_eq!(keyed(&gateway, CHAT, &shown, &chat("talker", "")).answer().status, 401);
     // His own second request of the minute is one too many, and the calls took ten of his tokens.
     let refused = keyed(&gateway, CHAT, KEY, &chat("talker", "")).answer();
     assert_eq!((refused.status, refused.header("x-ratelimit-remaining-tokens")), (429, Some("99990")));
@@ -560,4 +562,18 @@ fn nodes_that_share_a_secret_take_each_other_s_calls() {
         assert!(begun.elapsed() < common::PATIENCE, "no line for the call");
         std::thread::yield_now();
     }
+}
+
+#[test]
+fn who_leaves_takes_the_server_s_calls_with_him() {
+    let (upstream, server) = (Upstream::new(), Upstream::new());
+    let gateway = with_server(&upstream, &server, "");
+    let client = keyed(&gateway, CHAT, KEY, &chat("mcts-talker", ""));
+    let (mut far, request) = server.exchange();
+    drop(client);
+    far.wait_closed();
+    gateway.wait_metrics(&["adit_requests_in_flight 0".to_owned()]);
+    // The server does not notice, and goes on.
+    assert_eq!(keyed(&gateway, CHAT, &token(&request), &chat("talker", "")).answer().status, 401);
+    assert!(upstream.is_unused());
 }

@@ -140,7 +140,7 @@ fn calls(shared: &Shared, token: &str, ctx: &Ctx) -> Result<Who, Refusal> {
         refused()
     })?;
     let name: Arc<str> = claims.user.as_str().into();
-    let (inner, principal) = shared.parents.call(claims);
+    let (inner, principal) = shared.parents.call(claims).ok_or_else(refused)?;
     let principal = match principal {
         Some(principal) => principal,
         None if !auth.enabled => ctx.current.anybody.clone(),

@@ -7,15 +7,27 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::chat::Usage;
+use crate::ops::random;
 use crate::policy::auth::Principal;
 use crate::policy::auth::inner::Claims;
 
 /// How long an answer waits for the booking of calls that were answered before it: an instant, unless one of them is still running.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// All requests of this process that an OptiLLM server works on, by the id of their token. Locked for a look-up, never over an await.
-#[derive(Debug, Default)]
-pub(in crate::proxy) struct Parents(Mutex<HashMap<[u8; 16], Arc<Parent>>>);
+/// All requests of this process that an OptiLLM server works on.
+#[derive(Debug)]
+pub(in crate::proxy) struct Parents {
+    /// What the ids of this process begin with: one that is not listed any more has ended, while another process' may be well.
+    node: [u8; 8],
+    /// By the id of their token. Locked for a look-up, never over an await.
+    listed: Mutex<HashMap<[u8; 16], Arc<Parent>>>,
+}
+
+impl Default for Parents {
+    fn default() -> Self {
+        Parents { node: random::bytes(), listed: Mutex::default() }
+    }
+}
 
 /// A request that calls are made for.
 #[derive(Debug)]
@@ -72,7 +84,16 @@ impl Drop for Inner {
 impl Parents {
     fn lock(&self) -> MutexGuard<'_, HashMap<[u8; 16], Arc<Parent>>> {
         // A poisoned lock would mean a panic inside the map.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An id for a request.
+    pub(super) fn new_id(&self) -> [u8; 16] {
+        let mut id = [0; 16];
+        let (node, own) = id.split_at_mut(self.node.len());
+        node.copy_from_slice(&self.node);
+        own.copy_from_slice(&random::bytes::<8>());
+        id
     }
 
     /// Adds a request that calls will be made for.
@@ -82,14 +103,17 @@ impl Parents {
         Listed { parents: self, id, parent }
     }
 
-    /// A call for one of them, and whose it is where that one is known here.
-    pub(in crate::proxy) fn call(&self, claims: Claims) -> (Inner, Option<Principal>) {
+    /// A call for one of them, and whose it is where that one is known here; `None` for one that has ended: nobody waits for what comes of it.
+    pub(in crate::proxy) fn call(&self, claims: Claims) -> Option<(Inner, Option<Principal>)> {
         let live = self.lock().get(&claims.id).cloned();
+        if live.is_none() && claims.id.starts_with(&self.node) {
+            return None;
+        }
         if let Some(parent) = &live {
             parent.booked.send_modify(|booked| booked.begun += 1);
         }
         let principal = live.as_ref().and_then(|parent| parent.principal.clone());
-        (Inner { parent: claims.request, live, usage: None }, principal)
+        Some((Inner { parent: claims.request, live, usage: None }, principal))
     }
 }
 
@@ -112,22 +136,23 @@ impl Listed<'_> {
 mod tests {
     use super::*;
 
-    fn claims(id: u8) -> Claims {
-        Claims { id: [id; 16], user: "alice".to_owned(), request: "r".to_owned() }
+    fn claims(id: [u8; 16]) -> Claims {
+        Claims { id, user: "alice".to_owned(), request: "r".to_owned() }
     }
 
     #[tokio::test]
     async fn calls_are_booked_to_the_request_they_are_made_for() {
         let parents = Parents::default();
         let usage = |tokens| Some(Usage { input_tokens: tokens, ..Usage::default() });
-        let one = parents.list([1; 16], None);
-        let other = parents.list([2; 16], None);
-        let (mut first, _) = parents.call(claims(1));
-        let (second, _) = parents.call(claims(1));
+        let id = parents.new_id();
+        let one = parents.list(id, None);
+        let other = parents.list(parents.new_id(), None);
+        let (mut first, _) = parents.call(claims(id)).unwrap();
+        let (second, _) = parents.call(claims(id)).unwrap();
         first.usage = usage(3);
         drop(first);
         drop(second);
-        let (mut third, _) = parents.call(claims(1));
+        let (mut third, _) = parents.call(claims(id)).unwrap();
         third.usage = usage(4);
         let waiting = async {
             tokio::task::yield_now().await;
@@ -137,8 +162,9 @@ mod tests {
         assert_eq!((booked.begun, booked.usage), (3, usage(7)));
         assert_eq!(other.booked(), Booked::default());
         drop(one);
-        let (late, principal) = parents.call(claims(1));
-        assert!(late.live.is_none() && principal.is_none(), "the request has ended");
+        assert!(parents.call(claims(id)).is_none(), "the request has ended");
+        let (elsewhere, principal) = parents.call(claims([1; 16])).unwrap();
+        assert!(elsewhere.live.is_none() && principal.is_none(), "another node may know it");
         assert_eq!(parents.lock().len(), 1);
     }
 }

@@ -15,7 +15,6 @@ use super::Run;
 use super::call::{Answer, Calls, Flowing, Outward, Tally};
 use super::parent::Listed;
 use crate::chat::{ApiError, Envelope, ErrorKind, Usage};
-use crate::ops::random;
 use crate::policy::auth::inner::{self, Claims};
 use crate::policy::route::Route;
 use crate::proxy::Shared;
@@ -55,7 +54,7 @@ pub(in crate::proxy) async fn serve(shared: &Arc<Shared>, session: &mut Session,
     let control = exchange.control.clone();
     let current = Arc::clone(&ctx.current);
     let rules = current.snapshot.process.optillm.as_ref();
-    let id = random::bytes();
+    let id = shared.parents.new_id();
     // Dropped with this function: then calls for it are nobody's any more.
     let listed = run.is_outward.then(|| shared.parents.list(id, ctx.principal.clone()));
     let outward = listed.as_ref().and_then(|_| outward(shared, &run, id, ctx));
