@@ -34,7 +34,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const SUCCESSOR_PATIENCE: Duration = Duration::from_secs(30);
 /// How long QUIT waits for a successor that was started a moment ago.
 const QUIT_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the last lines of the audit log may take.
+/// How long the last lines of the audit log, and the last responses, may take.
 /// How long a process that ends waits for what requests have used to be counted where all nodes share it.
 const LIMITS_PATIENCE: Duration = Duration::from_secs(5);
 const AUDIT_PATIENCE: Duration = Duration::from_secs(5);
@@ -308,6 +308,7 @@ impl BackgroundService for Drain {
         }
         self.shared.limits.finish(self.shared.live.now().ledger.clone(), LIMITS_PATIENCE).await;
         finish_audit(&self.shared);
+        finish_responses(&self.shared);
         std::process::exit(0);
     }
 }
@@ -317,6 +318,14 @@ pub(super) fn finish_audit(shared: &Shared) {
     let left = shared.audit.finish(AUDIT_PATIENCE);
     if left > 0 {
         error!("the audit log has lost {left} lines: they could not be written in time");
+    }
+}
+
+/// Has responses written that are to be kept, if the disk takes them.
+pub(super) fn finish_responses(shared: &Shared) {
+    let left = shared.responses.finish(AUDIT_PATIENCE);
+    if left > 0 {
+        error!("responses of {left} bytes are lost: they could not be written in time");
     }
 }
 

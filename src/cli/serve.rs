@@ -14,7 +14,7 @@ use pingora::server::{RunArgs, Server, ShutdownWatch};
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 
-use super::process::{Drain, Ready, Restart, Signals, check_folder, finish_audit, make_folder, remove_pid, tell_reload, writable};
+use super::process::{Drain, Ready, Restart, Signals, check_folder, finish_audit, finish_responses, make_folder, remove_pid, tell_reload, writable};
 use super::{EXIT_USAGE, Serve, complain, environment, say};
 use crate::config;
 use crate::config::snapshot::{Process, Snapshot};
@@ -95,8 +95,8 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
     let state = state::folder(&process, environment("STATE_DIRECTORY").as_deref(), file.as_deref());
     let shared = Arc::new(Shared::new(Current::new(snapshot), metrics));
     keep_sessions(&shared, &process, state.as_deref());
-    if let Some(state) = state {
-        shared.limits.open(state);
+    if let Some(state) = &state {
+        shared.limits.open(state.clone());
     }
     let restart = if beside.is_empty() {
         Restart::new(file.as_deref()).inspect_err(|error| warn!("USR2 will not start a successor: {error}")).ok()
@@ -113,7 +113,7 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
         part(&mut server);
     }
     let pid_file = process.pingora.pid_file.clone();
-    let keep = server.add_service(background_service("configuration", KeepConfiguration { shared: Arc::clone(&shared), file }));
+    let keep = server.add_service(background_service("configuration", KeepConfiguration { shared: Arc::clone(&shared), file, state }));
     server.add_service(background_service("drain", Drain { shared: Arc::clone(&shared), pid_file: pid_file.clone(), handed_over: Arc::clone(&handed_over) }));
     let tls = process.https.as_ref().map(|https| proxy::tls::settings(&shared).map(|settings| (&https.address, settings)));
     let mut proxy = proxy::service(&server.configuration, Arc::clone(&shared));
@@ -139,6 +139,7 @@ pub(super) fn start(snapshot: Snapshot, file: Option<PathBuf>, options: &Serve, 
     server.run(RunArgs { shutdown_signal: Box::new(Signals { upgrade_sock: process.pingora.upgrade_sock, restart, handed_over }) });
     // Only INT leads here: every other end is the drain's.
     finish_audit(&shared);
+    finish_responses(&shared);
     remove_pid(&pid_file);
     ExitCode::SUCCESS
 }
@@ -202,6 +203,8 @@ struct KeepConfiguration {
     shared: Arc<Shared>,
     /// `None` for the embedded configuration.
     file: Option<PathBuf>,
+    /// What outlives the process lies there.
+    state: Option<PathBuf>,
 }
 
 #[async_trait]
@@ -213,6 +216,9 @@ impl BackgroundService for KeepConfiguration {
             error!("no audit log is written: {error}");
         }
         let shared = Arc::clone(&self.shared);
+        if let Err(error) = self.shared.responses.open(self.state.clone()) {
+            error!("no responses are kept: {error}");
+        }
         tokio::spawn(Arc::clone(&self.shared.limits).keep_saving(move || shared.live.now().ledger.clone()));
         let mut reloader = Reloader::new(self.file.clone(), &self.shared.live, &self.shared.metrics, &self.shared.audit, tell_reload);
         // From here on a SIGHUP is no end: the pid file may be written.

@@ -14,7 +14,7 @@ use super::cursor::{Section, Value};
 use super::env::Environment;
 use super::snapshot::{
     AccessLog, Audit, AuditBodies, Budget, Cache, ClientTimeouts, Https, Network, OnFull, OnRedisFailure, Overload, Pingora, Process, Redis, RemoteFiles,
-    RemoteHost, Timeouts, UserLimits,
+    RemoteHost, Responses, Timeouts, UserLimits,
 };
 use super::top::Keys;
 
@@ -55,6 +55,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
         .section("timeouts", |section| (timeouts(section, &default_timeouts()), client_timeouts(section)))
         .unwrap_or_else(|| (default_timeouts(), default_client_timeouts()));
     let audit = keys.section("audit", |section| audit(section, keys)).flatten();
+    let responses = keys.section("responses", responses).unwrap_or_else(default_responses);
     let redis = redis(keys, env);
     let remote_files = remote_files(keys);
     let cache = keys.section("cache", cache).flatten();
@@ -80,6 +81,7 @@ fn read_keys(keys: &Keys<'_, '_>, env: &Environment<'_>) -> AditFile {
         timeouts,
         client_timeouts,
         audit,
+        responses,
         redis,
         cache,
         remote_files,
@@ -252,6 +254,20 @@ fn cache(section: &Section<'_>) -> Option<Cache> {
     let shared = section.flag("shared") == Some(true);
     let deterministic_only = section.flag("deterministic_only") != Some(false);
     enabled.then_some(Cache { ttl, max_bytes, shared, deterministic_only })
+}
+
+/// OpenAI keeps answers as long.
+fn default_responses() -> Responses {
+    Responses { store: true, ttl: Duration::from_secs(30 * 86_400), max_bytes: 1 << 30 }
+}
+
+fn responses(section: &Section<'_>) -> Responses {
+    let default = default_responses();
+    Responses {
+        store: section.flag("store").unwrap_or(default.store),
+        ttl: section.duration("ttl", default.ttl),
+        max_bytes: section.get("max_bytes").and_then(|value| value.bytes()).map_or(default.max_bytes, |bytes| bytes as u64),
+    }
 }
 
 const DEFAULT_CACHE_TTL: Duration = Duration::from_secs(600);

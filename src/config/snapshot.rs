@@ -42,7 +42,7 @@ pub struct Process {
     pub https: Option<Https>,
     /// How clients prove who they are, and what each may do.
     pub auth: Auth,
-    /// A folder for what outlives the process: budgets, the key that signs sessions. `None`: the one that the service manager gave, else one beside the file.
+    /// A folder for what outlives the process: budgets, kept responses, the key that signs sessions. `None`: the one that the service manager gave, else one beside the file.
     pub state_dir: Option<PathBuf>,
     /// Largest request body.
     pub max_body_bytes: usize,
@@ -60,6 +60,8 @@ pub struct Process {
     pub client_timeouts: ClientTimeouts,
     /// The audit log.
     pub audit: Option<Audit>,
+    /// Answers of OpenAI Responses that are kept.
+    pub responses: Responses,
     /// What all nodes share.
     pub redis: Option<Redis>,
     /// The response cache; `None`: no answer is given again.
@@ -155,6 +157,17 @@ pub struct Cache {
     pub shared: bool,
     /// Whether only requests whose temperature is 0 have their answers kept, and those that ask for it.
     pub deterministic_only: bool,
+}
+
+/// Answers of OpenAI Responses that are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Responses {
+    /// Whether any are.
+    pub store: bool,
+    /// For how long.
+    pub ttl: Duration,
+    /// All of them together.
+    pub max_bytes: u64,
 }
 
 /// A Redis or Valkey server.

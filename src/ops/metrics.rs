@@ -104,6 +104,7 @@ pub struct Metrics {
     redis_fallbacks: IntCounterVec,
     /// Locked, or two who take over at a time would count twice.
     audit: Mutex<[IntCounter; 3]>,
+    responses: Mutex<[IntCounter; 2]>,
     /// Locked for the same reason.
     budget_write_errors: Mutex<IntCounter>,
     buffered: IntGauge,
@@ -221,6 +222,10 @@ impl Metrics {
                 lines("adit_audit_written_total", "Lines in the audit log.")?,
                 lines("adit_audit_dropped_total", "Lines that the audit log has lost, for its writer was behind.")?,
                 lines("adit_audit_errors_total", "Failures to open, write or rename the audit log. Each is tried again.")?,
+            ]),
+            responses: Mutex::new([
+                lines("adit_responses_kept_total", "Responses that were written down.")?,
+                lines("adit_responses_lost_total", "Responses that should have been kept, and could not be written.")?,
             ]),
             budget_write_errors: Mutex::new(lines("adit_budget_write_errors_total", "Failures to write down what users have spent. Each is tried again.")?),
             buffered: gauge("adit_buffered_bytes", "Bytes of requests, whole answers and bodies for the audit log in memory.")?,
@@ -379,6 +384,14 @@ impl Metrics {
     pub fn observe_audit(&self, counts: &Counts) {
         let metrics = self.audit.lock().unwrap_or_else(PoisonError::into_inner);
         for (metric, count) in metrics.iter().zip([&counts.written, &counts.dropped, &counts.errors]) {
+            catch_up(metric, count.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Takes over what became of responses that are to be kept.
+    pub fn observe_responses(&self, counts: &super::responses::Counts) {
+        let metrics = self.responses.lock().unwrap_or_else(PoisonError::into_inner);
+        for (metric, count) in metrics.iter().zip([&counts.written, &counts.dropped]) {
             catch_up(metric, count.load(Ordering::Relaxed));
         }
     }

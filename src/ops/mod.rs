@@ -15,6 +15,7 @@ pub mod redis;
 pub mod reload;
 pub mod remote;
 pub mod resolve;
+pub mod responses;
 pub mod state;
 pub mod targets;
 pub mod upstreams;

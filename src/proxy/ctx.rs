@@ -20,6 +20,7 @@ use crate::policy::route::Route;
 use crate::proxy::audit::Bodies;
 use crate::proxy::cache::Memo;
 use crate::proxy::downstream::Control;
+use crate::proxy::kept::Answering;
 use crate::proxy::limits::Estimate;
 use crate::proxy::optillm::Inner;
 use crate::proxy::plan::{Answer, Call, Fan};
@@ -62,6 +63,8 @@ pub struct Ctx {
     pub overhead: Duration,
     /// Counts the request as in flight until the context goes.
     pub in_flight: Option<InFlight>,
+    /// What is to be known of a request for a response.
+    pub(super) answering: Option<Box<Answering>>,
     /// What it takes of the house.
     pub place: Option<Place>,
     /// The request that it is a call for, if it is one of another server's.

@@ -21,12 +21,13 @@ use crate::proxy::auth::Who;
 use crate::proxy::ctx::{Ctx, Exchange, Stage};
 use crate::proxy::error::{Refusal, clip, stopping};
 use crate::proxy::files::Files;
+use crate::proxy::kept::pages::Served;
 use crate::proxy::local::{self, Page};
 use crate::proxy::optillm::{Run, Wanted};
 use crate::proxy::plan::{self, Draft, Fan};
 use crate::proxy::session as session_page;
 use crate::proxy::tries::{Cached, Saved, Tries};
-use crate::proxy::{Shared, account, auth, body, cache, downstream, limits, next, optillm, permission, sigv4, upstream};
+use crate::proxy::{Shared, account, auth, body, cache, downstream, kept, limits, next, optillm, permission, sigv4, upstream};
 use crate::translate::{Facts, Question, prefix};
 use crate::wire::json::{self, Kind, Raw};
 
@@ -122,6 +123,9 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
         session_page::serve(shared, session, ctx).await?;
         return Ok(Accepted::Answered);
     }
+    if let Some(page) = kept::pages::Page::of(path) {
+        return kept_page(shared, session, ctx, &page).await;
+    }
     let Some(place) = dialect::place(path) else {
         ctx.dialect = dialect::nearest(path);
         return Err(ApiError::new(ErrorKind::NotFound, format!("Unknown path: {}.", clip(path))).into());
@@ -165,7 +169,39 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     if let Some(bodies) = &mut ctx.bodies {
         bodies.asks(&body, &session.req_header().headers);
     }
-    let (draft, tries, run) = match decide(shared, &place, session.req_header(), &body, &current, ctx).await? {
+    let body = match ctx.surface {
+        Some(surface @ (Surface::Responses | Surface::CountResponses)) => kept::begin(shared, surface, body, ctx).await?,
+        _ => body,
+    };
+    go(shared, session, ctx, &place, body).await
+}
+
+/// An answer that is kept, here or by a provider.
+async fn kept_page(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, page: &kept::pages::Page) -> Result<Accepted, Refusal> {
+    (ctx.route, ctx.dialect) = (page.route(), Dialect::Responses);
+    let (methods, header) = page.methods();
+    allow(&session.req_header().method, methods, header)?;
+    limits::flood(shared, ctx).map_err(Refusal::closing)?;
+    ctx.principal = Some(match auth::authenticate(shared, session, ctx).await? {
+        Who::Proven(principal) | Who::Calls(principal, _) => principal,
+        // It is asked for without a body.
+        Who::Signs(signed) => sigv4::prove(shared, &signed, &[], ctx)?,
+    });
+    ctx.place = Some(shared.load.enter(&ctx.process().overload).map_err(|full| body::turned_away(shared, full))?);
+    match kept::pages::serve(page, shared, session, ctx).await? {
+        Served::Answered => Ok(Accepted::Answered),
+        Served::Theirs { provider, rest, query } => {
+            ctx.in_flight = Some(shared.metrics.begin());
+            let place = Known { surface: None, model: None, provider: Some(provider.name.clone()), rest, owned: Some(query) };
+            go(shared, session, ctx, &place, Bytes::new()).await
+        }
+    }
+}
+
+/// Sends a request on its way, once all of it is there.
+async fn go(shared: &Arc<Shared>, session: &mut Session, ctx: &mut Ctx, place: &Known, body: Bytes) -> Result<Accepted, Refusal> {
+    let current = Arc::clone(&ctx.current);
+    let (draft, tries, run) = match decide(shared, place, session.req_header(), &body, &current, ctx).await? {
         Decided::Ask(draft, tries) => (draft, tries, None),
         Decided::Run(draft, tries, run) => (*draft, *tries, Some(run)),
         Decided::Known(hit) => {
@@ -180,7 +216,7 @@ pub(super) async fn accept(shared: &Arc<Shared>, session: &mut Session, ctx: &mu
     // Of the client's bytes no more is kept than another try would need.
     drop(body);
     if let Some(place) = &mut ctx.place {
-        place.keep(draft.body.len() + tries.saved_bytes());
+        place.keep(draft.body.len() + tries.saved_bytes() + ctx.answering.as_ref().map_or(0, |answering| answering.held_bytes()));
     }
     let chunked = session.req_header().version > Version::HTTP_10;
     if !chunked && (draft.stream || ctx.surface.is_none()) {
@@ -216,13 +252,19 @@ enum Decided {
 /// Decides where a request goes and what becomes of it.
 async fn decide(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, current: &Arc<Current>, ctx: &mut Ctx) -> Result<Decided, ApiError> {
     if place.surface.is_none() {
-        permission::native(ctx.principal.as_ref(), &place.rest, head.uri.query(), body, &current.snapshot.models)?;
+        // What is the user's own needs no leave.
+        if place.owned.is_none() {
+            permission::native(ctx.principal.as_ref(), &place.rest, head.uri.query(), body, &current.snapshot.models)?;
+        }
         let draft = native(place, head, body, current)?;
         draft.upstream.ready().await?;
         return Ok(Decided::Ask(draft, Tries::default()));
     }
     let (mut tries, wanted) = ctx.timed(|ctx| find(shared, place, head, body, current, ctx))?;
     if let Some(wanted) = wanted {
+        if let Some(answering) = &ctx.answering {
+            answering.check_here()?;
+        }
         let (draft, run) = optillm::plan(shared, &wanted, &mut tries, head, ctx).await?;
         return Ok(Decided::Run(Box::new(draft), Box::new(tries), Box::new(run)));
     }
@@ -252,16 +294,18 @@ struct Known {
     provider: Option<String>,
     /// The path behind a provider's name.
     rest: String,
+    /// The user's own answer at that provider: the query that goes with the path.
+    owned: Option<Option<String>>,
 }
 
 impl Known {
     fn of(place: Place<'_>) -> Self {
         match place {
-            Place::Surface(surface) => Known { surface: Some(surface), model: None, provider: None, rest: String::new() },
+            Place::Surface(surface) => Known { surface: Some(surface), model: None, provider: None, rest: String::new(), owned: None },
             Place::Model { surface, model, provider } => {
-                Known { surface: Some(surface), model: Some(model.into_owned()), provider: provider.map(str::to_owned), rest: String::new() }
+                Known { surface: Some(surface), model: Some(model.into_owned()), provider: provider.map(str::to_owned), rest: String::new(), owned: None }
             }
-            Place::Native { provider, rest } => Known { surface: None, model: None, provider: Some(provider.to_owned()), rest: rest.to_owned() },
+            Place::Native { provider, rest } => Known { surface: None, model: None, provider: Some(provider.to_owned()), rest: rest.to_owned(), owned: None },
         }
     }
 
@@ -320,7 +364,8 @@ fn native(place: &Known, head: &RequestHeader, body: &Bytes, current: &Current) 
     let usable = Usable { current, trouble: Cell::default() };
     let name = place.provider.as_deref().unwrap_or_default();
     let provider = route::native(&current.snapshot, name, |provider| usable.ask(provider)).map_err(|error| usable.explain(error))?;
-    plan::native(&head.method, &place.rest, head.uri.query(), &head.headers, body.clone(), provider, next::upstream(current, provider)?)
+    let query = place.owned.as_ref().map_or_else(|| head.uri.query(), Option::as_deref);
+    plan::native(&head.method, &place.rest, query, &head.headers, body.clone(), provider, next::upstream(current, provider)?)
 }
 
 /// Finds out where a request for a model may go.
@@ -353,8 +398,7 @@ fn find(shared: &Shared, place: &Known, head: &RequestHeader, body: &Bytes, curr
     };
     let way = route::route(&current.snapshot, &model, wish, &view).map_err(|error| usable.explain(error))?;
     permission::led_to(ctx.principal.as_ref(), &model, way.model.as_deref(), &current.snapshot.models)?;
-    let answer_id = (surface == Surface::Responses).then(random_id);
-    let saved = Saved { surface, stream, repeated, body: body.clone(), answer_id, files: Files::default(), step: None };
+    let saved = Saved { surface, stream, repeated, body: body.clone(), files: Files::default(), step: None };
     Ok((Tries::new(way, saved, cached), wanted))
 }
 

@@ -69,14 +69,15 @@ impl<'p> Page<'p> {
     }
 }
 
-struct Reply {
+/// What is answered without a model.
+pub(super) struct Reply {
     status: u16,
     content_type: &'static str,
     body: Vec<u8>,
 }
 
 impl Reply {
-    fn json(status: u16, body: Vec<u8>) -> Self {
+    pub(super) fn json(status: u16, body: Vec<u8>) -> Self {
         Reply { status, content_type: "application/json", body }
     }
 }
@@ -91,6 +92,7 @@ pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session:
         Page::Metrics => {
             shared.metrics.observe(&shared.load, current.targets.states(Instant::now()));
             shared.metrics.observe_audit(shared.audit.counts());
+            shared.metrics.observe_responses(shared.responses.counts());
             shared.metrics.observe_budgets(shared.limits.write_errors());
             shared.metrics.observe_issuer(current.issuer.as_deref().map(Issuer::standing));
             shared.metrics.observe_cache(current.cache.as_ref().map_or([0, 0], |cache| cache.size()));
@@ -110,7 +112,8 @@ pub(super) async fn serve(page: Page<'_>, whole: bool, shared: &Shared, session:
     Ok(())
 }
 
-async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
+/// Writes an answer of the gateway's own.
+pub(super) async fn write(session: &mut Session, ctx: &mut Ctx, reply: Reply) -> Result<()> {
     let mut head = ResponseHeader::build(reply.status, Some(8))?;
     head.insert_header(header::CONTENT_TYPE, reply.content_type)?;
     head.insert_header(header::CONTENT_LENGTH, reply.body.len())?;

@@ -21,6 +21,7 @@ mod files;
 mod front;
 mod headers;
 mod intake;
+mod kept;
 mod limits;
 mod local;
 mod next;
@@ -53,6 +54,7 @@ use crate::ops::live::{Current, Live};
 use crate::ops::load::Load;
 use crate::ops::metrics::Metrics;
 use crate::ops::remote::Remote;
+use crate::ops::responses::Store;
 use crate::policy::affinity::Pins;
 use crate::policy::limit::Standing;
 pub use ctx::Ctx;
@@ -81,6 +83,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// The audit log.
     pub audit: Trail,
+    /// Responses that are kept.
+    pub responses: Arc<Store>,
     /// Requests that an OptiLLM server works on.
     parents: optillm::Parents,
     /// Failures, used codes, and what signs sessions.
@@ -115,6 +119,7 @@ impl Shared {
             remote: Arc::default(),
             metrics,
             audit: Trail::default(),
+            responses: Arc::default(),
             parents: optillm::Parents::default(),
             auth: auth::Memory::default(),
             ending: watch::Sender::new(false),
@@ -186,6 +191,7 @@ impl ProxyHttp for Gateway {
             keep_connection: false,
             overhead: Duration::ZERO,
             in_flight: None,
+            answering: None,
             place: None,
             inner: None,
             reservation: None,

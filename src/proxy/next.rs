@@ -20,6 +20,7 @@ use crate::ops::upstreams::Upstream;
 use crate::policy::route::Route;
 use crate::proxy::ctx::{Ctx, Stage};
 use crate::proxy::error::{give_up, no_exchange, stopping};
+use crate::proxy::kept::Answering;
 use crate::proxy::plan::{self, Asked, Draft};
 use crate::proxy::tries::{Fault, Tries};
 use crate::proxy::{Shared, downstream, remote};
@@ -66,6 +67,7 @@ pub(super) async fn planned(shared: &Shared, tries: &mut Tries, head: &RequestHe
         query: head.uri.query(),
         model: &ctx.model,
         request_id: &ctx.request_id,
+        answering: ctx.answering.as_deref(),
         received: ctx.received,
         routed: None,
         overhead: Duration::ZERO,
@@ -87,6 +89,8 @@ pub(super) struct Planner<'p> {
     /// As the client named it.
     pub(super) model: &'p str,
     pub(super) request_id: &'p str,
+    /// For Responses.
+    pub(super) answering: Option<&'p Answering>,
     /// When the request came.
     pub(super) received: SystemTime,
     /// Where it was planned to go last.
@@ -137,7 +141,8 @@ impl Planner<'_> {
             repeated: saved.repeated,
             headers: self.headers,
             body,
-            answer_id: saved.answer_id.as_deref().unwrap_or(self.request_id),
+            request_id: self.request_id,
+            answering: self.answering,
             now: self.received.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()),
         };
         match &saved.step {
@@ -232,7 +237,7 @@ async fn adopt(shared: &Shared, session: &Session, ctx: &mut Ctx) -> std::result
     let Some(exchange) = &mut ctx.exchange else { return Ok(()) };
     exchange.tries = tries;
     let Draft { route, upstream, call, body, stream, dropped, answer, fan } = planned?;
-    let held = body.len() + exchange.tries.saved_bytes();
+    let held = body.len() + exchange.tries.saved_bytes() + ctx.answering.as_ref().map_or(0, |answering| answering.held_bytes());
     exchange.route = route;
     exchange.upstream = upstream;
     exchange.call = call;

@@ -30,6 +30,7 @@ use http::{Method, StatusCode};
 
 use crate::chat::{ApiError, Encoded, Envelope, ErrorKind, Ledger, Options, Policy};
 use crate::config::snapshot::{Provider, ProviderKind, Target};
+use crate::dialect::openai::responses::kept::without_own_thoughts;
 use crate::dialect::openai::responses::request::refuse_background;
 use crate::dialect::{Dialect, Surface, converse};
 use crate::ops::upstreams::Upstream;
@@ -37,6 +38,7 @@ use crate::policy::route::Route;
 use crate::provider::bedrock::{self, Operation};
 use crate::provider::{anthropic, azure, openai, vertex};
 use crate::proxy::headers::{native_request, relayed_request};
+use crate::proxy::kept::{Answering, Previous};
 use crate::translate::relay::Watched;
 use crate::translate::{self, Api, Client, Question, Translation};
 use crate::wire::eventstream;
@@ -59,8 +61,9 @@ pub(super) struct Asked<'a> {
     pub(super) repeated: bool,
     pub(super) headers: &'a HeaderMap,
     pub(super) body: &'a Bytes,
-    /// What the answer is called.
-    pub(super) answer_id: &'a str,
+    pub(super) request_id: &'a str,
+    /// For Responses: what the answer is called, whether it is kept, what it goes on from.
+    pub(super) answering: Option<&'a Answering>,
     /// Seconds since 1970.
     pub(super) now: u64,
 }
@@ -172,10 +175,13 @@ pub(super) fn speaks(target: &Target) -> Speaks {
 /// 400 for what the client wrote wrong or the target cannot do.
 pub(super) fn plan(asked: &Asked<'_>, route: Route, upstream: Arc<Upstream>) -> Result<Draft, ApiError> {
     let target = Arc::clone(&route.target);
+    if let Some(answering) = asked.answering {
+        answering.check(&target)?;
+    }
     let parts = match (asked.surface, speaks(&target)) {
         (Surface::ChatCompletions, Speaks::OpenAi) => relay_chat(asked, &target, azure::Operation::Chat)?,
-        (Surface::Responses, _) if target.provider.speaks_responses() => relay_responses(asked, &target)?,
-        (Surface::CountResponses, _) if target.provider.speaks_responses() => relay_chat(asked, &target, azure::Operation::ResponseTokens)?,
+        (Surface::Responses, _) if target.provider.speaks_responses() => relay_responses(asked, &target, azure::Operation::Responses)?,
+        (Surface::CountResponses, _) if target.provider.speaks_responses() => relay_responses(asked, &target, azure::Operation::ResponseTokens)?,
         (Surface::Messages, Speaks::Anthropic) => claude::relay(asked, &target)?,
         (Surface::Messages, Speaks::Bedrock) if target.speaks_messages() => claude::reframe(asked, &target)?,
         (Surface::Converse | Surface::ConverseStream | Surface::Invoke | Surface::InvokeStream, Speaks::Bedrock) => relay_bedrock(asked, &target)?,
@@ -349,11 +355,19 @@ fn relay_chat(asked: &Asked<'_>, target: &Target, operation: azure::Operation) -
 }
 
 /// Responses to whoever speaks them. What is made in the background would be fetched, and counted, by nobody here.
-fn relay_responses(asked: &Asked<'_>, target: &Target) -> Result<Parts, ApiError> {
+fn relay_responses(asked: &Asked<'_>, target: &Target, operation: azure::Operation) -> Result<Parts, ApiError> {
     let text = text(asked.body)?;
-    let [background] = pick(text, ["background"]).map_err(|syntax| crate::chat::read::malformed(text, syntax))?;
+    let [background, input] = pick(text, ["background", "input"]).map_err(|syntax| crate::chat::read::malformed(text, syntax))?;
     refuse_background(background.filter(|raw| raw.kind() != Kind::Null))?;
-    relay_chat(asked, target, azure::Operation::Responses)
+    let mut edits = Vec::new();
+    // What the answer goes on from stands in the body; the provider never had it.
+    if asked.answering.is_some_and(|answering| answering.previous == Previous::Followed) {
+        edits.push(Edit::Remove("previous_response_id"));
+    }
+    let input = input.and_then(without_own_thoughts);
+    edits.extend(input.as_deref().map(|input| Edit::Set("input", input)));
+    let body = edited(asked.body, &edits)?;
+    relay_chat(&Asked { body: &body, ..*asked }, target, operation)
 }
 
 fn unusable() -> ApiError {
@@ -445,6 +459,9 @@ fn translated(asked: &Asked<'_>, route: &Route, speaks: Speaks) -> Result<Parts,
 
 /// Puts a question to a target, in the target's own terms.
 fn put(asked: &Asked<'_>, route: &Route, speaks: Speaks, mut question: Question<'_>) -> Result<Parts, ApiError> {
+    if let Client::Responses(style) = &mut question.client {
+        style.store &= asked.answering.is_some_and(Answering::is_kept);
+    }
     let target = &*route.target;
     let (api, model): (Api, Cow<'_, str>) = match speaks {
         Speaks::Bedrock => (Api::Converse, Cow::Borrowed(&target.model)),
@@ -470,7 +487,8 @@ fn put(asked: &Asked<'_>, route: &Route, speaks: Speaks, mut question: Question<
         dropped.push("anthropic-beta".to_owned());
     }
     let stream = question.stream;
-    let envelope = Envelope { id: asked.answer_id.to_owned(), model: asked.model.to_owned(), created: asked.now };
+    let id = asked.answering.map_or(asked.request_id, |answering| &answering.id);
+    let envelope = Envelope { id: id.to_owned(), model: asked.model.to_owned(), created: asked.now };
     let translation = Translation { envelope, client: question.client, api, restore };
     let fan = (bodies.len() > 1).then_some(Fan::Choices(bodies));
     Ok(Parts { call: translated_call(target, api, stream)?, body, stream, dropped, answer: Answer::Translate(Box::new(translation)), fan })

@@ -28,7 +28,7 @@ use crate::proxy::tries::Fault;
 use crate::translate::body::count;
 use crate::translate::relay::{Opening, Tap};
 use crate::translate::stream::{Flow, Progress};
-use crate::translate::stream_error;
+use crate::translate::{Client, stream_error};
 use crate::wire::eventstream::CONTENT_TYPE;
 use crate::wire::json::{Kind, Raw, pick};
 
@@ -314,6 +314,9 @@ fn relayed(piece: Bytes, end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> 
     }
     if end && let Stage::Relay { tap, .. } = &exchange.stage {
         exchange.facts = tap.facts();
+        if let (Some(answering), Some(id)) = (&mut ctx.answering, tap.answer_id()) {
+            answering.keep_theirs(id, &exchange.route.target.provider.name);
+        }
         exchange.stage = Stage::Done;
     }
     *body = Some(passes);
@@ -360,6 +363,12 @@ fn whole(body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
             exchange.committed = true;
             exchange.tries.answered();
             exchange.control.patch_head(HeadPatch { content_length: Some(out.len()), ..HeadPatch::default() });
+            // Before the client has it, so that it finds it.
+            if let (Some(answering), Answer::Translate(translation)) = (&mut ctx.answering, &exchange.answer)
+                && matches!(&translation.client, Client::Responses(style) if style.store)
+            {
+                answering.keep(out.clone());
+            }
             *body = Some(out.into());
         }
         Err(error) => answer_error(error, body, ctx)?,
@@ -393,6 +402,9 @@ fn stream(piece: &[u8], end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> R
             }
         }
         Progress::Ended => {
+            if let (Some(answering), Some(kept)) = (&mut ctx.answering, stream.take_kept()) {
+                answering.keep(kept);
+            }
             exchange.stage = Stage::Done;
             *body = Some(out.into());
         }

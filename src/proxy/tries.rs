@@ -33,8 +33,6 @@ pub(super) struct Saved {
     /// The body says some things more than once.
     pub(super) repeated: bool,
     pub(super) body: Bytes,
-    /// What its answer is called, where that is not the request's id: a client may choose that one, and choose it twice.
-    pub(super) answer_id: Option<String>,
     /// What it names by URL.
     pub(super) files: Files,
     /// The call of an approach that it is planned for; `None` for the client's own.

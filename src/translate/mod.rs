@@ -121,6 +121,15 @@ impl Client {
         }
     }
 
+    /// The same for an answer that is not kept, whatever the request says.
+    #[must_use]
+    pub fn unkept(mut self) -> Self {
+        if let Client::Responses(style) = &mut self {
+            style.store = false;
+        }
+        self
+    }
+
     fn encoder(&self, envelope: &Envelope) -> Box<dyn EventEncoder> {
         match self {
             Client::OpenAi(style) => Box::new(openai::downstream::stream::Encoder::new(envelope, style)),

@@ -175,6 +175,16 @@ impl Tap {
         }
     }
 
+    /// What the answer is called, where its provider keeps it by that name.
+    #[must_use]
+    pub fn answer_id(&self) -> Option<String> {
+        match &self.kind {
+            Kind::Responses(tap) => tap.told().id.clone(),
+            Kind::Body { watched: Watched::Responses, pieces, .. } => std::str::from_utf8(&pieces.concat()).ok().and_then(|text| responses::told(text).id),
+            _ => None,
+        }
+    }
+
     /// How many events have passed, where the dialect numbers them.
     #[must_use]
     pub fn events(&self) -> u64 {

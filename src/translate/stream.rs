@@ -56,6 +56,14 @@ impl Flow {
         each!(self, stream => stream.fail(error, out));
     }
 
+    /// The whole answer, once it is complete, if it is one that is kept.
+    pub fn take_kept(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Flow::Translated(stream) => stream.encoder.take_kept(),
+            Flow::Reframed(_) => None,
+        }
+    }
+
     /// How far the stream has come.
     pub fn progress(&self) -> &Progress {
         each!(self, stream => stream.progress())

@@ -156,7 +156,7 @@ fn sections_of_other_versions_are_checked_too() {
     adit(
         "auth: { jwt: { issuer: \"http://127.0.0.1:1\", jwks_url: \"http://[::1]/k\" } }\nx: 1\n",
         &[
-            "adit.yaml:2:1: x: unknown key, expected access_log, audit, auth, cache, limits, listen, models, on_redis_failure, optillm, overload, pingora, redis, redis_timeout, remote_files, state_dir, stream, timeouts or trusted_proxies",
+            "adit.yaml:2:1: x: unknown key, expected access_log, audit, auth, cache, limits, listen, models, on_redis_failure, optillm, overload, pingora, redis, redis_timeout, remote_files, responses, state_dir, stream, timeouts or trusted_proxies",
         ],
     );
 }

@@ -189,6 +189,7 @@ impl Calls {
             query: None,
             model: &self.model,
             request_id: &self.request_id,
+            answering: None,
             received: self.received,
             routed: None,
             overhead: Duration::ZERO,

@@ -158,7 +158,7 @@ impl Run {
         if courses.len() > 1 && !matches!(question.client, Client::OpenAi(_)) {
             return Err(several(wanted.param));
         }
-        let client = question.client.clone();
+        let client = question.client.clone().unkept();
         Ok(Run { approach: wanted.approach.clone(), courses, client, way, stream: saved.stream, saved, is_outward: false })
     }
 
@@ -173,7 +173,7 @@ impl Run {
             return Err(several(wanted.param));
         }
         let step = Step::whole(&question.request);
-        let client = question.client;
+        let client = question.client.unkept();
         let way = Way { model: way.model, targets: vec![Arc::new(Target::plain(Arc::clone(server), model))] };
         let stream = saved.stream;
         let saved = Saved { stream: false, step: Some(Arc::new(step)), ..saved };

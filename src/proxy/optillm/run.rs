@@ -89,7 +89,7 @@ pub(in crate::proxy) async fn serve(shared: &Arc<Shared>, session: &mut Session,
         tasks.spawn(branch(Arc::clone(&calls), number, course, stream, sender.clone()));
     }
     drop(sender);
-    let id = calls.saved.answer_id.as_deref().unwrap_or(&calls.request_id).to_owned();
+    let id = ctx.answering.as_ref().map_or(&calls.request_id, |answering| &answering.id).clone();
     let envelope = Envelope { id, model: ctx.model.clone(), created: seconds(&calls) };
     let mut answering = Answering { calls: &calls, listed: listed.as_ref(), client: &client, envelope: &envelope, branches, news };
     let answered = if stream { answering.streamed(session, ctx).await } else { answering.whole(session, ctx).await };

@@ -10,6 +10,7 @@
 //! Vendor pages: <https://platform.openai.com/docs/api-reference/responses>, <https://github.com/openai/openai-openapi> (version 2.3.0).
 
 mod item;
+pub mod kept;
 pub mod request;
 pub mod response;
 pub mod seal;
