@@ -51,10 +51,13 @@ pub fn request(surface: Surface, body: &[u8]) {
     }
 }
 
-fn translations(api: Api) -> [Translation; 5] {
+fn translations(api: Api) -> [Translation; 7] {
+    let request = r#"{"model":"m","input":"x","tools":[{"type":"custom","name":"a.b"}],"reasoning":{"summary":"auto"}}"#;
     let clients = [
         Client::OpenAi(openai::Style { include_usage: true, legacy_functions: false }),
         Client::OpenAi(openai::Style { include_usage: false, legacy_functions: true }),
+        Client::Completions(openai::completions::Style { n: 1, include_usage: true, echo: vec!["x".to_owned()].into() }),
+        Question::decode(Surface::Responses, "m", request).expect("it is a request").client,
         Client::Anthropic(anthropic::Style { stop: vec!["END".to_owned()] }),
         Client::Invoke(anthropic::Style::default()),
         Client::Converse(converse::Style { stop_sequence: true }),

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import OpenAI, { BadRequestError } from "openai";
+import OpenAI, { BadRequestError, NotFoundError } from "openai";
 import { zodTextFormat } from "openai/helpers/zod";
 import { z } from "zod";
 
@@ -55,6 +55,19 @@ for (const model of ["m-bedrock-claude", "m-openai", "m-anthropic"]) {
       const answer = await client.responses.parse({ model, input: "Tell me of Ada", text: { format: zodTextFormat(Person, "person") } });
       assert.equal(typeof answer.output_parsed.name, "string");
       assert.equal(typeof answer.output_parsed.age, "number");
+    });
+
+    test("a conversation that is kept", async () => {
+      const first = await client.responses.create({ model, input: "One" });
+      const second = await client.responses.create({ model, input: "Two #turns", previous_response_id: first.id });
+      assert.equal(second.output_text, "Echo: Two #turns (turns: 3)");
+      const kept = await client.responses.retrieve(first.id);
+      assert.deepEqual([kept.id, kept.output], [first.id, first.output]);
+      const texts = [];
+      for await (const item of client.responses.inputItems.list(second.id, { order: "asc" })) texts.push(item.content[0].text);
+      assert.deepEqual(texts, ["One", "Echo: One", "Two #turns"]);
+      await client.responses.delete(first.id);
+      await assert.rejects(client.responses.retrieve(first.id), NotFoundError);
     });
 
     test("background is refused clearly", async () => {

@@ -82,6 +82,28 @@ class TestEverywhere:
         answer = over.responses.create(model=model, input="Paris", tools=[WEATHER], tool_choice={"type": "function", "name": "get_weather"})
         assert [item.name for item in answer.output if item.type == "function_call"] == ["get_weather"]
 
+    def test_a_conversation_that_is_kept(self, over, model):
+        first = over.responses.create(model=model, input="One", instructions="Be brief.")
+        assert first.store is True
+        with over.responses.stream(model=model, input="Two #turns", previous_response_id=first.id) as events:
+            second = events.get_final_response()
+        # What came and went before arrived; instructions are not carried over.
+        assert second.output_text == "Echo: Two #turns (turns: 3)"
+        assert second.previous_response_id == first.id
+        third = over.responses.create(model=model, input="Three #turns", previous_response_id=second.id)
+        assert third.output_text == "Echo: Three #turns (turns: 5)"
+        assert over.responses.retrieve(first.id) == first
+        assert over.responses.retrieve(second.id).output_text == second.output_text
+        texts = [item.content[0].text for item in over.responses.input_items.list(third.id, order="asc", limit=2)]
+        assert texts == ["One", first.output_text, "Two #turns", second.output_text, "Three #turns"]
+
+    def test_a_tool_loop_that_is_kept(self, over, model):
+        asked = over.responses.create(model=model, input="What is the weather in Paris?", tools=[WEATHER])
+        (call,) = [item for item in asked.output if item.type == "function_call"]
+        result = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+        told = over.responses.create(model=model, input=[result], tools=[WEATHER], previous_response_id=asked.id)
+        assert told.output_text == "The tool says: sunny"
+
     def test_background_is_refused_clearly(self, over, model):
         error = refused(lambda: over.responses.create(model=model, input="x", background=True))
         assert (error.param, error.type) == ("background", "invalid_request_error")
@@ -90,6 +112,53 @@ class TestEverywhere:
     def test_hosted_tools_are_refused_by_name(self, over, model):
         error = refused(lambda: over.responses.create(model=model, input="x", tools=[{"type": "web_search"}]))
         assert error.param == "tools[0].type" and "web_search" in error.message
+
+
+class TestKept:
+    MODEL = "m-bedrock-claude"
+
+    def test_one_may_begin_on_one_model_and_go_on_with_others(self, over):
+        previous = None
+        for turn, model in enumerate(OVER):
+            answer = over.responses.create(model=model, input=f"{turn} #turns", previous_response_id=previous)
+            assert answer.output_text == f"Echo: {turn} #turns (turns: {2 * turn + 1})"
+            previous = answer.id
+
+    def test_thoughts_are_kept_with_their_seal(self, over):
+        request = {"model": self.MODEL, "tools": [WEATHER], "reasoning": {"effort": "low"}}
+        asked = over.responses.create(input="What is the weather in Paris?", **request)
+        assert asked.output[0].type == "reasoning"
+        result = {"type": "function_call_output", "call_id": asked.output[-1].call_id, "output": "sunny"}
+        # The stand-in refuses a turn of tools without the thought before it, and a thought that is not what it wrote.
+        assert over.responses.create(input=[result], previous_response_id=asked.id, **request).output_text == "The tool says: sunny"
+
+    def test_deleted(self, over):
+        answer = over.responses.create(model=self.MODEL, input="One")
+        over.responses.delete(answer.id)
+        for call in [over.responses.retrieve, over.responses.delete]:
+            assert refused(lambda: call(answer.id), 404).type == "invalid_request_error"
+        assert refused(lambda: over.responses.create(model=self.MODEL, input="x", previous_response_id=answer.id)).param == "previous_response_id"
+
+    def test_not_stored(self, over):
+        answer = over.responses.create(model=self.MODEL, input="One", store=False)
+        assert answer.store is False
+        refused(lambda: over.responses.retrieve(answer.id), 404)
+
+    def test_items_by_their_names(self, over):
+        answer = over.responses.create(model=self.MODEL, input="One")
+        items = [{"type": "item_reference", "id": answer.output[0].id}, {"role": "user", "content": "Two #turns"}]
+        assert over.responses.create(model=self.MODEL, input=[{"role": "user", "content": "One"}, *items]).output_text == "Echo: Two #turns (turns: 3)"
+
+    def test_it_outlives_the_process(self, backends):
+        gateway = backends.gateway()
+        with gateway as running:
+            client = openai.OpenAI(base_url=f"{running.base_url}/v1", api_key=KEY, max_retries=0, timeout=TIMEOUT_SECONDS)
+            first = client.responses.create(model=self.MODEL, input="One")
+        with gateway as running:
+            client = openai.OpenAI(base_url=f"{running.base_url}/v1", api_key=KEY, max_retries=0, timeout=TIMEOUT_SECONDS)
+            assert client.responses.retrieve(first.id) == first
+            again = client.responses.create(model=self.MODEL, input="Two #turns", previous_response_id=first.id)
+            assert again.output_text == "Echo: Two #turns (turns: 3)"
 
 
 class TestBedrock:

@@ -176,11 +176,11 @@ fn parsed(json: &str) -> Vec<Raw<'_>> {
 fn items(raw: Raw<'_>) -> Vec<Raw<'_>> {
     let mut items = Vec::new();
     if raw.kind() == Kind::Array {
-        let read = Reader::new(raw.as_str()).array(|reader| {
+        // It was read before; where it ends all the same, so does the list.
+        let _ = Reader::new(raw.as_str()).array(|reader| {
             items.push(reader.value()?);
             Ok::<(), Syntax>(())
         });
-        debug_assert!(read.is_ok(), "it was read before");
     }
     items.retain(|raw| raw.kind() == Kind::Object);
     items
