@@ -90,7 +90,8 @@ pub fn stream(api: Api, stream: &[u8], size: u8) {
         let cut = run(&translation, stream.chunks(usize::from(size).max(1)));
         assert!(whole == cut, "the same at every cut");
         match &translation.client {
-            Client::OpenAi(_) => openai_events(&whole),
+            Client::OpenAi(_) | Client::Completions(_) => openai_events(&whole),
+            Client::Responses(_) => responses_events(&whole),
             Client::Anthropic(_) => anthropic_events(&whole),
             Client::Invoke(_) | Client::Converse(_) => frames(&whole),
         }
@@ -129,6 +130,27 @@ fn openai_events(body: &[u8]) {
         if !over {
             over = serde_json::from_str::<Chunk>(data).expect("events are JSON").error.is_some();
         }
+    }
+    assert!(over, "there is an end");
+}
+
+/// What is read of an event of Responses.
+#[derive(Deserialize)]
+struct Numbered<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    sequence_number: usize,
+}
+
+fn responses_events(body: &[u8]) {
+    let text = std::str::from_utf8(body).expect("SSE is UTF-8");
+    let mut over = false;
+    for (number, event) in text.split_terminator("\n\n").enumerate() {
+        assert!(!over, "nothing follows the end");
+        let (name, data) = event.split_once("\ndata: ").expect("data");
+        let Numbered { kind, sequence_number } = serde_json::from_str(data).expect("events are JSON");
+        assert_eq!((name.strip_prefix("event: "), sequence_number), (Some(kind), number));
+        over = matches!(kind, "response.completed" | "response.incomplete" | "response.failed");
     }
     assert!(over, "there is an end");
 }
