@@ -118,7 +118,7 @@ impl<'n> Value<'n> {
 
     /// A size in bytes, at least 1.
     pub(super) fn bytes(&self) -> Option<usize> {
-        self.parse("a whole number of bytes such as 26214400", |text| text.parse().ok().filter(|bytes| *bytes > 0 && !text.starts_with('+')))
+        self.parse("a number of bytes such as 26214400 or 25MiB", size)
     }
 
     /// A number of dollars.
@@ -375,4 +375,32 @@ fn to_serde(node: &Node) -> Option<serde_yaml::Value> {
             serde_yaml::Value::Mapping(members.collect::<Option<_>>()?)
         }
     })
+}
+/// `26214400`, `64KiB`, `25MiB`, `1GiB`; above zero.
+fn size(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..)? {
+        "" => 1,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    let number: usize = digits.parse().ok().filter(|number| *number > 0 && !digits.starts_with('+'))?;
+    number.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        for (text, bytes) in [("26214400", Some(26_214_400)), ("1KiB", Some(1024)), ("25MiB", Some(26_214_400)), ("1GiB", Some(1 << 30))] {
+            assert_eq!(size(text), bytes, "{text}");
+        }
+        for bad in ["", "0", "0MiB", "+1", "-1", "1.5MiB", "1MB", "1 MiB", "MiB", "1mib", "99999999999GiB"] {
+            assert_eq!(size(bad), None, "{bad}");
+        }
+    }
 }

@@ -31,7 +31,7 @@ fn all_at_once() {
             "adit.yaml:5:22: timeouts.connect: expected a duration above zero such as 500ms, 3s or 12h, found `3`",
             "adit.yaml:5:31: timeouts.idle: expected a duration above zero such as 500ms, 3s or 12h, found `0s`",
             "adit.yaml:5:35: timeouts.totl: unknown key, did you mean `total`?",
-            "adit.yaml:6:27: limits.max_body_bytes: expected a whole number of bytes such as 26214400, found `25MB`",
+            "adit.yaml:6:27: limits.max_body_bytes: expected a number of bytes such as 26214400 or 25MiB, found `25MB`",
             "adit.yaml:7:23: access_log.format: expected text, json or off, found `xml`",
             "adit.yaml:8:9: stream: expected a mapping, found `quiet`",
         ],
