@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use bytes::Bytes;
 use log::warn;
 use tokio::sync::oneshot;
 
@@ -27,9 +28,9 @@ const LOOK: Duration = Duration::from_millis(5);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     /// The answer, as its client got it: a JSON object. Empty where a provider keeps it.
-    pub response: Vec<u8>,
+    pub response: Bytes,
     /// The items of its own input: a JSON array.
-    pub input: Vec<u8>,
+    pub input: Bytes,
     /// The answer that it goes on from.
     pub previous: Option<String>,
     /// The provider that keeps it, and whose id it has.
@@ -54,14 +55,17 @@ pub struct Terms {
 /// A place where answers lie. It blocks its caller, which is the store's own thread.
 trait Shelf: Send {
     /// Puts an answer there. `now` and `expires` are seconds since 1970.
-    fn put(&mut self, user: &str, id: &str, kept: &Kept, now: u64, expires: u64, max_bytes: u64) -> Result<(), Trouble>;
+    fn put(&mut self, user: &str, id: &str, kept: &Kept, now: u64, expires: u64, max_bytes: u64) -> Result<(), Fault>;
 
     /// Finds one that has not expired.
-    fn get(&mut self, user: &str, id: &str, now: u64) -> Result<Option<Kept>, Trouble>;
+    fn get(&mut self, user: &str, id: &str, now: u64) -> Result<Option<Kept>, Fault>;
 
     /// Takes one away; says whether it was there.
-    fn delete(&mut self, user: &str, id: &str, now: u64) -> Result<bool, Trouble>;
+    fn delete(&mut self, user: &str, id: &str, now: u64) -> Result<bool, Fault>;
 }
+
+/// Why a shelf can't be used: for the log.
+type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// The shelf can't be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -178,34 +182,33 @@ fn now() -> u64 {
 fn work(orders: &Receiver<Order>, folder: Option<PathBuf>, waiting: &AtomicUsize, counts: &Counts) {
     let mut shelf: Option<Box<dyn Shelf>> = None;
     let mut told: Option<Instant> = None;
-    let mut tell = move |what: &str, cause: &dyn std::fmt::Display| {
+    let mut blame = move |cause: Fault| {
         if told.is_none_or(|told| told.elapsed() >= TELL) {
             told = Some(Instant::now());
-            warn!("responses are not kept: {what}: {cause}");
+            warn!("responses cannot be kept: {cause}");
         }
+        Trouble
     };
     for order in orders {
-        if shelf.is_none() {
-            match sqlite::Sqlite::open(folder.as_deref()) {
-                Ok(opened) => shelf = Some(Box::new(opened)),
-                Err(cause) => tell("their file cannot be opened", &cause),
-            }
-        }
+        let opened = match &mut shelf {
+            Some(shelf) => Ok(shelf),
+            None => match sqlite::Sqlite::open(folder.as_deref()) {
+                Ok(opened) => Ok(shelf.insert(Box::new(opened))),
+                Err(cause) => Err(blame(cause.into())),
+            },
+        };
+        let now = now();
         match order {
             Order::Put { user, id, kept, terms } => {
-                let (now, bytes) = (now(), kept.bytes());
                 let expires = now.saturating_add(terms.ttl.as_secs());
-                let put = shelf.as_mut().map_or(Err(Trouble), |shelf| shelf.put(&user, &id, &kept, now, expires, terms.max_bytes));
+                let put = opened.and_then(|shelf| shelf.put(&user, &id, &kept, now, expires, terms.max_bytes).map_err(&mut blame));
                 let count = if put.is_ok() { &counts.written } else { &counts.dropped };
                 count.fetch_add(1, Ordering::Relaxed);
-                waiting.fetch_sub(bytes, Ordering::AcqRel);
-                if put.is_err() && shelf.is_some() {
-                    tell("their file cannot be written", &Trouble);
-                }
+                waiting.fetch_sub(kept.bytes(), Ordering::AcqRel);
             }
             // Whoever asked may have left.
-            Order::Get { user, id, reply } => _ = reply.send(shelf.as_mut().map_or(Err(Trouble), |shelf| shelf.get(&user, &id, now()))),
-            Order::Delete { user, id, reply } => _ = reply.send(shelf.as_mut().map_or(Err(Trouble), |shelf| shelf.delete(&user, &id, now()))),
+            Order::Get { user, id, reply } => _ = reply.send(opened.and_then(|shelf| shelf.get(&user, &id, now).map_err(&mut blame))),
+            Order::Delete { user, id, reply } => _ = reply.send(opened.and_then(|shelf| shelf.delete(&user, &id, now).map_err(&mut blame))),
         }
     }
 }
@@ -215,7 +218,7 @@ mod tests {
     use super::*;
 
     pub(super) fn kept(text: &str) -> Kept {
-        Kept { response: text.as_bytes().to_vec(), input: b"[]".to_vec(), previous: None, provider: None }
+        Kept { response: text.to_owned().into(), input: Bytes::from_static(b"[]"), previous: None, provider: None }
     }
 
     const TERMS: Terms = Terms { ttl: Duration::from_secs(60), max_bytes: 1 << 20 };

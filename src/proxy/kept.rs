@@ -60,7 +60,7 @@ struct Keep {
     user: Arc<str>,
     terms: Terms,
     /// The request's own items.
-    input: Vec<u8>,
+    input: Bytes,
     previous: Option<String>,
 }
 
@@ -76,7 +76,7 @@ impl Answering {
     }
 
     /// Keeps the answer; once.
-    pub(super) fn keep(&mut self, response: Vec<u8>) {
+    pub(super) fn keep(&mut self, response: Bytes) {
         if let Some(Keep { store, user, terms, input, previous }) = self.keep.take() {
             store.put(user, format!("resp_{}", self.id), Kept { response, input, previous, provider: None }, terms);
         }
@@ -85,7 +85,7 @@ impl Answering {
     /// Notes whose the answer is that a provider keeps; once.
     pub(super) fn keep_theirs(&mut self, id: String, provider: &str) {
         if let Some(Keep { store, user, terms, .. }) = self.keep.take() {
-            store.put(user, id, Kept { response: Vec::new(), input: Vec::new(), previous: None, provider: Some(provider.to_owned()) }, terms);
+            store.put(user, id, Kept { response: Bytes::new(), input: Bytes::new(), previous: None, provider: Some(provider.to_owned()) }, terms);
         }
     }
 
@@ -153,7 +153,7 @@ pub(super) async fn begin(shared: &Shared, surface: Surface, body: Bytes, ctx: &
     let input = named.as_deref().and_then(|named| Raw::parse(named).ok()).or(input);
     if let Some(user) = user.filter(|_| surface == Surface::Responses && store.and_then(Raw::bool) != Some(false)) {
         let terms = Terms { ttl: rules.ttl, max_bytes: rules.max_bytes };
-        let keep = Keep { store: Arc::clone(&shared.responses), user, terms, input: kept::own_items(input, &answering.id), previous };
+        let keep = Keep { store: Arc::clone(&shared.responses), user, terms, input: kept::own_items(input, &answering.id).into(), previous };
         hold(keep.input.len(), ctx)?;
         answering.keep = Some(keep);
     }

@@ -363,13 +363,14 @@ fn whole(body: &mut Option<Bytes>, ctx: &mut Ctx) -> Result<()> {
             exchange.committed = true;
             exchange.tries.answered();
             exchange.control.patch_head(HeadPatch { content_length: Some(out.len()), ..HeadPatch::default() });
+            let out = Bytes::from(out);
             // Before the client has it, so that it finds it.
             if let (Some(answering), Answer::Translate(translation)) = (&mut ctx.answering, &exchange.answer)
                 && matches!(&translation.client, Client::Responses(style) if style.store)
             {
                 answering.keep(out.clone());
             }
-            *body = Some(out.into());
+            *body = Some(out);
         }
         Err(error) => answer_error(error, body, ctx)?,
     }
@@ -403,7 +404,7 @@ fn stream(piece: &[u8], end: bool, body: &mut Option<Bytes>, ctx: &mut Ctx) -> R
         }
         Progress::Ended => {
             if let (Some(answering), Some(kept)) = (&mut ctx.answering, stream.take_kept()) {
-                answering.keep(kept);
+                answering.keep(kept.into());
             }
             exchange.stage = Stage::Done;
             *body = Some(out.into());

@@ -9,10 +9,9 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 use std::time::Duration;
 
-use log::warn;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::{Kept, Shelf, Trouble};
+use super::{Fault, Kept, Shelf};
 
 /// The file.
 const FILE: &str = "responses.db";
@@ -102,7 +101,7 @@ impl Sqlite {
         let mut insert = self.connection.prepare(
             "INSERT OR REPLACE INTO responses (user, id, expires, bytes, previous, provider, response, input) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?;
-        insert.execute(params![user, id, signed(expires), signed(bytes), kept.previous, kept.provider, kept.response, kept.input])?;
+        insert.execute(params![user, id, signed(expires), signed(bytes), kept.previous, kept.provider, &*kept.response, &*kept.input])?;
         self.total = self.total.saturating_add(bytes);
         Ok(())
     }
@@ -129,7 +128,9 @@ impl Sqlite {
 
     fn find(&mut self, user: &str, id: &str, now: u64) -> rusqlite::Result<Option<Kept>> {
         let mut select = self.connection.prepare("SELECT response, input, previous, provider FROM responses WHERE user = ?1 AND id = ?2 AND expires > ?3")?;
-        let read = |row: &rusqlite::Row<'_>| Ok(Kept { response: row.get(0)?, input: row.get(1)?, previous: row.get(2)?, provider: row.get(3)? });
+        let read = |row: &rusqlite::Row<'_>| {
+            Ok(Kept { response: row.get::<_, Vec<u8>>(0)?.into(), input: row.get::<_, Vec<u8>>(1)?.into(), previous: row.get(2)?, provider: row.get(3)? })
+        };
         select.query_row(params![user, id, signed(now)], read).optional()
     }
 }
@@ -139,23 +140,19 @@ fn signed(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
-fn trouble(cause: rusqlite::Error) -> Trouble {
-    warn!("kept responses: {cause}");
-    Trouble
-}
-
 impl Shelf for Sqlite {
-    fn put(&mut self, user: &str, id: &str, kept: &Kept, now: u64, expires: u64, max_bytes: u64) -> Result<(), Trouble> {
-        self.write(user, id, kept, expires).and_then(|()| self.sweep(now, max_bytes)).map_err(trouble)
+    fn put(&mut self, user: &str, id: &str, kept: &Kept, now: u64, expires: u64, max_bytes: u64) -> Result<(), Fault> {
+        self.write(user, id, kept, expires)?;
+        Ok(self.sweep(now, max_bytes)?)
     }
 
-    fn get(&mut self, user: &str, id: &str, now: u64) -> Result<Option<Kept>, Trouble> {
-        self.find(user, id, now).map_err(trouble)
+    fn get(&mut self, user: &str, id: &str, now: u64) -> Result<Option<Kept>, Fault> {
+        Ok(self.find(user, id, now)?)
     }
 
-    fn delete(&mut self, user: &str, id: &str, now: u64) -> Result<bool, Trouble> {
-        let deleted = self.connection.execute("DELETE FROM responses WHERE user = ?1 AND id = ?2 AND expires > ?3", params![user, id, signed(now)]);
-        deleted.map(|count| count > 0).map_err(trouble)
+    fn delete(&mut self, user: &str, id: &str, now: u64) -> Result<bool, Fault> {
+        let deleted = self.connection.execute("DELETE FROM responses WHERE user = ?1 AND id = ?2 AND expires > ?3", params![user, id, signed(now)])?;
+        Ok(deleted > 0)
     }
 }
 

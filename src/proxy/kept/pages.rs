@@ -87,7 +87,7 @@ pub(in crate::proxy) async fn serve(page: &Page, shared: &Shared, session: &mut 
     } else if asked(&query, "stream").is_some_and(|stream| stream == "true") {
         return Err(ApiError::invalid("stream", "Invalid value for 'stream': an answer that is kept is complete, and is not streamed again."));
     } else {
-        kept.response
+        kept.response.into()
     };
     // The client is gone if this fails; there is nobody left to tell.
     let _ = local::write(session, ctx, Reply::json(200, body)).await;
