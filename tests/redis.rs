@@ -355,3 +355,52 @@ fn a_client_that_leaves_gives_its_place_back() {
     until("its place is free", || running(&redis) == 0);
     drop(far);
 }
+
+#[test]
+fn kept_responses_are_those_of_all_nodes() {
+    const ASKED: &str = r#"{"model":"claude-3-haiku","input":"Hi"}"#;
+    let mut redis = Redis::start();
+    let upstream = Upstream::new();
+    let address = upstream.address;
+    serve(upstream);
+    let env = [("AUTH_ENABLED", "true"), ("BEDROCK_API_KEY_ALICE", "a-fake-key-of-alice"), ("BEDROCK_API_KEY_BOB", "a-fake-key-of-bob")];
+    let node = || {
+        let config = format!("redis: '{}'\nredis_timeout: 20s\nresponses: {{ max_bytes: 20000 }}", redis.url());
+        let node = Gateway::with_models(&common::models(address), &config, &env);
+        node.wait_metrics(&["adit_redis_up 1".to_owned()]);
+        node
+    };
+    let nodes = [node(), node()];
+    let ask = |node: &Gateway, body: &str| {
+        let answer = node.post("/v1/responses", "x-api-key: a-fake-key-of-alice\r\n", body);
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    };
+    let fetch = |node: &Gateway, method: &str, id: &str, user: &str| {
+        let mut client = node.connect();
+        client.call(method, &format!("/v1/responses/{id}"), &format!("x-api-key: a-fake-key-of-{user}\r\n"), b"");
+        client.answer().status
+    };
+    let first = ask(&nodes[0], ASKED);
+    assert_eq!((fetch(&nodes[1], "GET", &first, "alice"), fetch(&nodes[1], "GET", &first, "bob")), (200, 404));
+    let second = ask(&nodes[1], &ASKED.replacen('{', &format!(r#"{{"previous_response_id":"{first}","#), 1));
+    assert_eq!(fetch(&nodes[0], "GET", &second, "alice"), 200);
+    assert_eq!(fetch(&nodes[0], "DELETE", &first, "alice"), 200);
+    assert_eq!((fetch(&nodes[1], "GET", &first, "alice"), fetch(&nodes[1], "DELETE", &first, "alice")), (404, 404));
+    // Beyond the bound the oldest go; what is counted is what is there.
+    let long = ASKED.replace("Hi", &"x".repeat(4000));
+    let ids: Vec<String> = (0..12).map(|_| ask(&nodes[0], &long)).collect();
+    assert_eq!((fetch(&nodes[1], "GET", &ids[0], "alice"), fetch(&nodes[1], "GET", &ids[11], "alice")), (404, 200));
+    let keys = redis.ask::<Vec<String>>(&["KEYS", "{adit:responses}:5:alice:*"]);
+    let bytes: u64 = keys.iter().map(|key| redis.ask::<u64>(&["STRLEN", key])).sum();
+    assert!(bytes > 10_000 && bytes <= 20_000, "{bytes}");
+    assert_eq!((redis.ask::<u64>(&["GET", "{adit:responses}:bytes"]), redis.ask::<usize>(&["ZCARD", "{adit:responses}:all"])), (bytes, keys.len()));
+    // Without it a node has what it keeps by itself, also when the server is back.
+    redis.kill();
+    let alone = ask(&nodes[0], ASKED);
+    assert_eq!((fetch(&nodes[0], "GET", &alone, "alice"), fetch(&nodes[1], "GET", &alone, "alice")), (200, 503));
+    redis.restart();
+    until("the server is asked again", || fetch(&nodes[1], "GET", &alone, "alice") == 404);
+    until("what it keeps is there again", || fetch(&nodes[1], "GET", &ids[11], "alice") == 200);
+    assert_eq!(fetch(&nodes[0], "GET", &alone, "alice"), 200);
+}

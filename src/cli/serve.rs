@@ -216,7 +216,7 @@ impl BackgroundService for KeepConfiguration {
             error!("no audit log is written: {error}");
         }
         let shared = Arc::clone(&self.shared);
-        if let Err(error) = self.shared.responses.open(self.state.clone()) {
+        if let Err(error) = self.shared.responses.open(self.state.clone(), self.shared.live.now().snapshot.process.redis.clone()) {
             error!("no responses are kept: {error}");
         }
         tokio::spawn(Arc::clone(&self.shared.limits).keep_saving(move || shared.live.now().ledger.clone()));

@@ -1,14 +1,15 @@
 //! Answers of OpenAI Responses that are kept: by user, for a time, within a size.
 //!
 //! Requests hand answers over and go on; a thread of its own writes them down. What is asked for goes the same way, behind what was handed over before, so whoever has
-//! got an answer finds it. `Shelf` is where they lie: `sqlite` in this process's own file; another one, which several nodes share, is another type that is one.
+//! got an answer finds it. `Shelf` is where they lie: `sqlite` is this node's own file, `shared` a Redis of all nodes.
 //!
 //! Nobody finds what another user keeps: a user's name is part of the key.
 
+mod shared;
 mod sqlite;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -17,10 +18,14 @@ use bytes::Bytes;
 use log::warn;
 use tokio::sync::oneshot;
 
+use crate::config::snapshot::Redis;
+
 /// The most that waits to be written: with a disk that has stopped, more would be the memory of the process.
 const MOST_WAITING_BYTES: usize = 256 * 1024 * 1024;
 /// A shelf that fails is told of so often.
 const TELL: Duration = Duration::from_secs(10);
+/// Pauses behind which an answer is looked for again that another node may be about to write.
+const AGAIN: [Duration; 3] = [Duration::from_millis(20), Duration::from_millis(80), Duration::from_millis(200)];
 /// Between two looks at whether everything is written.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -95,20 +100,23 @@ pub struct Store {
     /// Bytes that wait to be written.
     waiting: Arc<AtomicUsize>,
     counts: Arc<Counts>,
+    /// Other nodes keep answers in the same place.
+    is_shared: AtomicBool,
 }
 
 impl Store {
-    /// Begins to keep answers in a folder, or as long as the process lives. Only the first call counts.
+    /// Begins to keep answers: in a Redis of all nodes, in a folder, or as long as the process lives. Only the first call counts.
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn open(&self, folder: Option<PathBuf>) -> std::io::Result<()> {
+    pub fn open(&self, folder: Option<PathBuf>, redis: Option<Redis>) -> std::io::Result<()> {
         if self.is_open() {
             return Ok(());
         }
+        self.is_shared.store(redis.is_some(), Ordering::Relaxed);
         let (sender, receiver) = channel();
         let (waiting, counts) = (Arc::clone(&self.waiting), Arc::clone(&self.counts));
-        std::thread::Builder::new().name("responses".to_owned()).spawn(move || work(&receiver, folder, &waiting, &counts))?;
+        std::thread::Builder::new().name("responses".to_owned()).spawn(move || work(&receiver, folder.as_deref(), redis.as_ref(), &waiting, &counts))?;
         // Of two calls at once one has come too late: without orders its thread ends.
         let _ = self.orders.set(sender);
         Ok(())
@@ -134,9 +142,7 @@ impl Store {
     /// # Errors
     /// [`Trouble`]
     pub async fn get(&self, user: &Arc<str>, id: &str) -> Result<Option<Kept>, Trouble> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Order::Get { user: Arc::clone(user), id: id.to_owned(), reply });
-        answer.await.unwrap_or(Err(Trouble))
+        self.patiently(|reply| Order::Get { user: Arc::clone(user), id: id.to_owned(), reply }, Option::is_none).await
     }
 
     /// Takes an answer of a user's away; says whether it was there.
@@ -144,9 +150,21 @@ impl Store {
     /// # Errors
     /// [`Trouble`]
     pub async fn delete(&self, user: &Arc<str>, id: &str) -> Result<bool, Trouble> {
-        let (reply, answer) = oneshot::channel();
-        self.send(Order::Delete { user: Arc::clone(user), id: id.to_owned(), reply });
-        answer.await.unwrap_or(Err(Trouble))
+        self.patiently(|reply| Order::Delete { user: Arc::clone(user), id: id.to_owned(), reply }, |was_there| !was_there).await
+    }
+
+    /// Has an order carried out; again, a little later, for what is not there: another node may have it in line still, though its client has got it.
+    async fn patiently<T>(&self, order: impl Fn(oneshot::Sender<Result<T, Trouble>>) -> Order, is_missing: impl Fn(&T) -> bool) -> Result<T, Trouble> {
+        let mut pauses = AGAIN.iter().filter(|_| self.is_shared.load(Ordering::Relaxed));
+        loop {
+            let (reply, answer) = oneshot::channel();
+            self.send(order(reply));
+            let found = answer.await.unwrap_or(Err(Trouble))?;
+            match pauses.next() {
+                Some(pause) if is_missing(&found) => tokio::time::sleep(*pause).await,
+                _ => return Ok(found),
+            }
+        }
     }
 
     /// What became of answers so far.
@@ -178,8 +196,17 @@ fn now() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Opens what answers lie in.
+fn shelf(folder: Option<&Path>, redis: Option<&Redis>) -> Result<Box<dyn Shelf>, Fault> {
+    let own = || -> Result<Box<dyn Shelf>, Fault> { Ok(Box::new(sqlite::Sqlite::open(folder)?)) };
+    match redis {
+        Some(redis) => Ok(Box::new(shared::Shared::new(redis.clone(), own)?)),
+        None => own(),
+    }
+}
+
 /// Carries orders out, to the end of the process. A shelf that could not be opened is tried again with the next one.
-fn work(orders: &Receiver<Order>, folder: Option<PathBuf>, waiting: &AtomicUsize, counts: &Counts) {
+fn work(orders: &Receiver<Order>, folder: Option<&Path>, redis: Option<&Redis>, waiting: &AtomicUsize, counts: &Counts) {
     let mut shelf: Option<Box<dyn Shelf>> = None;
     let mut told: Option<Instant> = None;
     let mut blame = move |cause: Fault| {
@@ -192,9 +219,9 @@ fn work(orders: &Receiver<Order>, folder: Option<PathBuf>, waiting: &AtomicUsize
     for order in orders {
         let opened = match &mut shelf {
             Some(shelf) => Ok(shelf),
-            None => match sqlite::Sqlite::open(folder.as_deref()) {
-                Ok(opened) => Ok(shelf.insert(Box::new(opened))),
-                Err(cause) => Err(blame(cause.into())),
+            None => match self::shelf(folder, redis) {
+                Ok(opened) => Ok(shelf.insert(opened)),
+                Err(cause) => Err(blame(cause)),
             },
         };
         let now = now();
@@ -226,7 +253,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_handed_over_is_found_at_once_and_by_its_user_alone() {
         let store = Store::default();
-        store.open(None).unwrap();
+        store.open(None, None).unwrap();
         let (alice, bob): (Arc<str>, Arc<str>) = ("alice".into(), "bob".into());
         for number in 0..100 {
             let (id, answer) = (format!("resp_{number}"), kept(&number.to_string()));
@@ -246,7 +273,7 @@ mod tests {
         let alice: Arc<str> = "alice".into();
         let [old, new] = [(); 2].map(|()| {
             let store = Store::default();
-            store.open(Some(folder.path().join("state"))).unwrap();
+            store.open(Some(folder.path().join("state")), None).unwrap();
             store
         });
         old.put(Arc::clone(&alice), "resp_1".to_owned(), kept("1"), TERMS);
@@ -268,7 +295,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("file"), "x").unwrap();
         let broken = Store::default();
-        broken.open(Some(folder.path().join("file/state"))).unwrap();
+        broken.open(Some(folder.path().join("file/state")), None).unwrap();
         broken.put(Arc::clone(&alice), "resp_1".to_owned(), kept("1"), TERMS);
         assert_eq!(broken.get(&alice, "resp_1").await, Err(Trouble));
         for store in [closed, broken] {
