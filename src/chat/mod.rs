@@ -34,7 +34,7 @@ pub use event::{End, Event, EventDecoder, EventEncoder};
 pub use policy::{Ledger, Policy, Unknown, Unsupported};
 pub use prefix::CachedPrefix;
 pub use request::{
-    Audio, CachePoint, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, SearchResult, Source, Tool, ToolChoice,
+    Audio, CachePoint, Decoded, Document, Effort, Extra, Image, Message, OutputFormat, Part, Reasoning, Request, Role, SearchResult, Source, Tool, ToolChoice,
     ToolResult, ToolUse,
 };
 pub use response::{Citation, Envelope, Response, StopReason, Usage};

@@ -4,6 +4,17 @@ use std::borrow::Cow;
 
 use crate::wire::json::{Json, Raw, Text};
 
+/// A request as it was read, and what it says about the form of its answer.
+#[derive(Clone, Debug)]
+pub struct Decoded<'a, Style> {
+    /// What is asked.
+    pub request: Request<'a>,
+    /// Whether the answer is to come piece by piece. Never where the path says so instead of the body.
+    pub stream: bool,
+    /// The form of the answer, in the client's dialect.
+    pub style: Style,
+}
+
 /// A chat request. `None` and empty mean that the client did not say.
 #[derive(Clone, Debug, Default)]
 pub struct Request<'a> {

@@ -1,7 +1,6 @@
 //! What an operator writes in `conf/adit.yaml`.
 //!
-//! Every key of the file's contract is known and typed here, also those whose feature is not built: switched on, they are mistakes rather than promises.
-//! Defaults live here too, so an empty file is a good file.
+//! Every key of the file's contract is known and typed here. Defaults live here too, so an empty file is a good file.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;

@@ -26,6 +26,8 @@ impl Wish {
                 "max-age" => {
                     if let Ok(seconds) = argument.trim().trim_matches('"').parse() {
                         wish.max_age = Some(Duration::from_secs(seconds));
+                        // Nothing is so young: to wait for another one's answer would be to wait for nothing.
+                        wish.read &= seconds > 0;
                     }
                 }
                 _ => {}
@@ -64,6 +66,7 @@ mod tests {
             (vec!["No-Cache"], Wish { read: false, ..any }),
             (vec!["max-age=60"], Wish { max_age: Some(Duration::from_secs(60)), ..any }),
             (vec!["max-age=\"5\" , no-transform"], Wish { max_age: Some(Duration::from_secs(5)), ..any }),
+            (vec!["max-age=0"], Wish { read: false, max_age: Some(Duration::ZERO), ..any }),
             (vec!["no-cache", "no-store"], Wish { read: false, write: false, max_age: None }),
             (vec!["max-age=soon, private"], any),
         ] {

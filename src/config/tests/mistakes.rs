@@ -77,7 +77,7 @@ fn variables() {
 }
 
 #[test]
-fn what_is_not_built_cannot_be_switched_on() {
+fn words_flags_and_addresses_that_are_none() {
     adit(
         "cache: { enabled: maybe }\nredis: http://127.0.0.1\nremote_files: { enabled: true, allow: [\"http://x\"] }\n",
         &[

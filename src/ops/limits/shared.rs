@@ -159,7 +159,10 @@ impl Ledger {
         call.key(format!("{{adit:{user}}}:apart:{}", self.node));
         call.arg(all.day).arg(all.in_day.min(MOST_NANO_USD)).arg(all.month).arg(all.in_month.min(MOST_NANO_USD));
         let reply: [u64; 4] = self.invoke(connection, &call).await?;
-        lock(&self.told).insert(Arc::clone(user), all);
+        let mut told = lock(&self.told);
+        // What was of another month is nothing that a sum could still hold.
+        told.retain(|_, spent| !spent.at(now).is_nothing());
+        told.insert(Arc::clone(user), all);
         Ok(spent(reply))
     }
 

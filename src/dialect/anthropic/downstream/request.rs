@@ -18,7 +18,7 @@ mod tool;
 
 use std::borrow::Cow;
 
-use crate::chat::{ApiError, CachePoint, Effort, Extra, Message, OutputFormat, Part, Request, Role, Tool, ToolChoice};
+use crate::chat::{ApiError, CachePoint, Decoded, Effort, Extra, Message, OutputFormat, Part, Request, Role, Tool, ToolChoice};
 use crate::dialect::anthropic::Style;
 use crate::wire::json::{Kind, Raw, Reader, Text};
 
@@ -32,17 +32,6 @@ use tool::{CacheControl, Choice, Tools, cache_point};
 
 /// The most stop texts that a request may bring: what Converse takes, which takes the most.
 const MAX_STOP: usize = 2500;
-
-/// A request and what it says about the form of its answer.
-#[derive(Clone, Debug)]
-pub struct Decoded<'a> {
-    /// What is asked.
-    pub request: Request<'a>,
-    /// Whether the answer is to come piece by piece. Never where the path says so instead of the body.
-    pub stream: bool,
-    /// The form of the answer.
-    pub style: Style,
-}
 
 /// What a body is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +51,7 @@ pub enum Purpose {
 ///
 /// # Errors
 /// 400. JSON that is broken: with the position in bytes. A member that is missing or wrong: with its path in `param`, `messages[2].content[0].text`.
-pub fn decode(body: &str, purpose: Purpose) -> Result<Decoded<'_>, ApiError> {
+pub fn decode(body: &str, purpose: Purpose) -> Result<Decoded<'_, Style>, ApiError> {
     let mut reading = Reading::default();
     read::body(body, |name, reader| reading.member(name, reader))?;
     reading.finish(purpose)
@@ -167,7 +156,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Makes the request of what was read.
-    fn finish(mut self, purpose: Purpose) -> Result<Decoded<'a>, ApiError> {
+    fn finish(mut self, purpose: Purpose) -> Result<Decoded<'a, Style>, ApiError> {
         let root = Path::Root;
         let model = if purpose == Purpose::Invoke { Text::EMPTY } else { filled_text(self.wire.model, &root.key("model"))? };
         let max_tokens = max_tokens(self.wire.max_tokens, purpose, &root.key("max_tokens"))?;

@@ -15,7 +15,7 @@ pub(in crate::dialect::openai) mod tool;
 
 use std::borrow::Cow;
 
-use crate::chat::{ApiError, CachePoint, Effort, Extra, Message, OutputFormat, Part, Request, Tool, ToolChoice};
+use crate::chat::{ApiError, CachePoint, Decoded, Effort, Extra, Message, OutputFormat, Part, Request, Tool, ToolChoice};
 use crate::dialect::openai::Style;
 use crate::wire::json::{Kind, Raw, Reader, Text};
 
@@ -34,22 +34,11 @@ const MAX_CHOICES: u64 = 128;
 /// The most metadata pairs, OpenAI's limit and Converse's.
 const MAX_METADATA: usize = 16;
 
-/// A request and what it says about the form of its answer.
-#[derive(Clone, Debug)]
-pub struct Decoded<'a> {
-    /// What is asked.
-    pub request: Request<'a>,
-    /// Whether the answer is to come piece by piece.
-    pub stream: bool,
-    /// The form of the answer.
-    pub style: Style,
-}
-
 /// Reads a request body: `{"model":"…","messages":[…],…}`.
 ///
 /// # Errors
 /// 400. JSON that is broken: with the position in bytes. A member that is missing or wrong: with its path in `param`, `messages[2].content[0].text`.
-pub fn decode(body: &str) -> Result<Decoded<'_>, ApiError> {
+pub fn decode(body: &str) -> Result<Decoded<'_, Style>, ApiError> {
     let mut reading = Reading::default();
     read::body(body, |name, reader| reading.member(name, reader))?;
     reading.finish()
@@ -166,7 +155,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Makes the request of what was read.
-    fn finish(mut self) -> Result<Decoded<'a>, ApiError> {
+    fn finish(mut self) -> Result<Decoded<'a, Style>, ApiError> {
         let root = Path::Root;
         let model = filled_text(self.wire.model, &root.key("model"))?;
         let messages_path = root.key("messages");

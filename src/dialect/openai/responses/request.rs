@@ -17,7 +17,7 @@ use crate::chat::read::{
     self, Notes, Path, Shape, Stop, boolean, carried_object, filled_text, flat, integer, items, last_of_each, list, member, missing, number, object, one_of,
     required_text, text, wrong_type, wrong_value,
 };
-use crate::chat::{ApiError, Extra, Message, OutputFormat, Part, Request, Role};
+use crate::chat::{ApiError, Decoded, Extra, Message, OutputFormat, Part, Request, Role};
 use crate::dialect::openai::downstream::request::{CacheOptions, cache_options, effort, is_object, metadata, service_tier};
 use crate::wire::json::{Kind, Raw, Reader};
 use input::Conversation;
@@ -36,22 +36,11 @@ const INCLUDES: &[&str] = &[
 ];
 const LOG_PROBABILITIES: &str = "message.output_text.logprobs";
 
-/// A request and what it says about the form of its answer.
-#[derive(Clone, Debug)]
-pub struct Decoded<'a> {
-    /// What is asked.
-    pub request: Request<'a>,
-    /// Whether the answer is to come piece by piece.
-    pub stream: bool,
-    /// The form of the answer.
-    pub style: Style,
-}
-
 /// Reads a request body: `{"model":"…","input":"…"|[…],…}`.
 ///
 /// # Errors
 /// 400. JSON that is broken: with the position in bytes. A member that is missing or wrong: with its path in `param`, `input[2].content[0].text`.
-pub fn decode(body: &str) -> Result<Decoded<'_>, ApiError> {
+pub fn decode(body: &str) -> Result<Decoded<'_, Style>, ApiError> {
     let mut reading = Reading::default();
     read::body(body, |name, reader| reading.member(name, reader))?;
     reading.finish()
@@ -170,7 +159,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Makes the request of what was read.
-    fn finish(mut self) -> Result<Decoded<'a>, ApiError> {
+    fn finish(mut self) -> Result<Decoded<'a, Style>, ApiError> {
         let root = Path::Root;
         let model = filled_text(self.wire.model, &root.key("model"))?;
         self.refuse()?;

@@ -19,7 +19,7 @@ fn says(role: &str, content: Value) -> String {
     talk(json!([{"role": role, "content": content}]))
 }
 
-fn read(body: &str) -> Decoded<'_> {
+fn read(body: &str) -> Decoded<'_, Style> {
     decode(body, Purpose::Messages).unwrap_or_else(|error| panic!("{error:?} for {body}"))
 }
 

@@ -19,7 +19,7 @@ fn user(parts: Value) -> String {
     talk(json!([{"role": "user", "content": parts}]))
 }
 
-fn read(body: &str) -> Decoded<'_> {
+fn read(body: &str) -> Decoded<'_, Style> {
     decode(body).unwrap_or_else(|error| panic!("{error:?} for {body}"))
 }
 
